@@ -1,0 +1,3 @@
+"""Train one ED-LoRA per concept, then compose several of them into one picture."""
+
+__version__ = "0.1.0"
