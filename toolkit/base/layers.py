@@ -1,0 +1,48 @@
+"""The attention layers of a Stable Diffusion U-Net, in the order that ED-LoRA counts them."""
+
+import re
+from dataclasses import dataclass
+
+from diffusers import UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """One transformer block's pair of attentions.
+
+    name: module path of the transformer block inside the U-Net.
+    downscale: the latent's height divided by the height of this layer's feature map.
+    """
+
+    name: str
+    downscale: int
+
+    @property
+    def self_attention(self) -> str:
+        return f"{self.name}.attn1"
+
+    @property
+    def cross_attention(self) -> str:
+        return f"{self.name}.attn2"
+
+
+def attention_layers(unet: UNet2DConditionModel) -> list[AttentionLayer]:
+    """All transformer blocks: down blocks, then mid, then up (P+, arXiv 2303.09522).
+
+    This is also the order in which a forward pass meets them.
+    """
+    levels = len(unet.config.block_out_channels)
+    found: list[tuple[tuple[int, ...], AttentionLayer]] = []
+    for name, module in unet.named_modules():
+        if not name.endswith(".attn2"):
+            continue
+        block = name.removesuffix(".attn2")
+        numbers = tuple(int(number) for number in re.findall(r"\.(\d+)(?=\.|$)", block))
+        if block.startswith("down_blocks."):
+            stage, downscale = 0, 2 ** numbers[0]
+        elif block.startswith("mid_block."):
+            stage, downscale = 1, 2 ** (levels - 1)
+        else:
+            stage, downscale = 2, 2 ** (levels - 1 - numbers[0])
+        found.append(((stage, *numbers), AttentionLayer(block, downscale)))
+    return [layer for _, layer in sorted(found, key=lambda item: item[0])]

@@ -1,0 +1,184 @@
+"""Load a Stable Diffusion 1.x model: a diffusers folder, a hub id or a single file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from toolkit.base.fingerprint import architecture_fingerprint, weights_fingerprint
+from toolkit.base.layers import AttentionLayer, attention_layers
+from toolkit.errors import InputError
+
+Autoencoder = AutoencoderKL | AutoencoderTiny
+_AUTOENCODERS: dict[str, type[Autoencoder]] = {
+    "AutoencoderKL": AutoencoderKL,
+    "AutoencoderTiny": AutoencoderTiny,
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen text-to-image model; nothing in it is ever changed by training or composing.
+
+    guidance_downscale: the latent's height divided by that of the grid at which LoRA-Composer reads
+        its attention maps (4 for SD 1.5).
+    vae: None for a model without one; pictures can then not be made, latents can.
+    """
+
+    name: str
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+    vae: Autoencoder | None
+    scheduler_config: dict[str, Any]
+    guidance_downscale: int
+    architecture: str
+    weights: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def layers(self) -> list[AttentionLayer]:
+        """The U-Net's attention layers in ED-LoRA's order."""
+        return attention_layers(self.unet)
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.unet.config.in_channels)
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """How many pixels high and wide one latent cell is."""
+        if self.vae is None:
+            return 8
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def size_multiple(self) -> int:
+        """Canvas widths and heights must be multiples of this many pixels."""
+        return self.pixels_per_latent * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    def guidance_cells(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of the guidance grid for a canvas in pixels."""
+        pixels = self.pixels_per_latent * self.guidance_downscale
+        return height // pixels, width // pixels
+
+    def sampler(self, steps: int) -> DPMSolverMultistepScheduler:
+        """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest training sigma."""
+        scheduler = DPMSolverMultistepScheduler.from_config(
+            self.scheduler_config,
+            algorithm_type="dpmsolver++",
+            solver_order=2,
+            final_sigmas_type="sigma_min",
+        )
+        scheduler.set_timesteps(steps, device=self.device)
+        return scheduler
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(n, channels, h, w) latents to (n, 3, height, width) pixels in 0..1, float32.
+
+        Raises InputError for a base without an autoencoder.
+        """
+        if self.vae is None:
+            raise InputError(f"base {self.name} has no autoencoder, so it cannot make pictures")
+        config = self.vae.config
+        shift = getattr(config, "shift_factor", None) or 0.0
+        latents = latents.to(self.vae.dtype) / config.scaling_factor + shift
+        pixels = self.vae.decode(latents).sample
+        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(n, 3, height, width) pixels in 0..1 to (n, channels, h, w) latents.
+
+        For a KL autoencoder the mean of the posterior is taken.
+        Raises InputError for a base without an autoencoder.
+        """
+        if self.vae is None:
+            raise InputError(f"base {self.name} has no autoencoder, so it cannot read pictures")
+        config = self.vae.config
+        shift = getattr(config, "shift_factor", None) or 0.0
+        encoded = self.vae.encode((pixels * 2 - 1).to(self.vae.device, self.vae.dtype))
+        if isinstance(self.vae, AutoencoderTiny):
+            latents = encoded.latents
+        else:
+            latents = encoded.latent_dist.mean
+        return (latents - shift) * config.scaling_factor
+
+
+def load_base(
+    path: str | Path,
+    name: str,
+    guidance_downscale: int = 4,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Base:
+    """Load a base from a diffusers folder, a hub id, or a single `.safetensors` checkpoint.
+
+    Raises InputError when there is no such model, or its U-Net has no attention at the guidance
+    grid.
+    """
+    text = str(path)
+    try:
+        if text.endswith(".safetensors"):
+            pipeline = StableDiffusionPipeline.from_single_file(text, torch_dtype=dtype)
+            tokenizer, text_encoder = pipeline.tokenizer, pipeline.text_encoder
+            unet, vae = pipeline.unet, pipeline.vae
+            scheduler_config = dict(pipeline.scheduler.config)
+        else:
+            index = DiffusionPipeline.load_config(text)
+            tokenizer = CLIPTokenizer.from_pretrained(text, subfolder="tokenizer")
+            text_encoder = CLIPTextModel.from_pretrained(
+                text, subfolder="text_encoder", dtype=dtype
+            )
+            unet = UNet2DConditionModel.from_pretrained(text, subfolder="unet", torch_dtype=dtype)
+            vae = _load_autoencoder(text, index, dtype)
+            scheduler_config = DPMSolverMultistepScheduler.load_config(text, subfolder="scheduler")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"cannot load the base model {text}: {reason}") from error
+    modules = [module for module in (text_encoder, unet, vae) if module is not None]
+    for module in modules:
+        module.requires_grad_(False).eval().to(device)
+    base = Base(
+        name=name,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        unet=unet,
+        vae=vae,
+        scheduler_config=scheduler_config,
+        guidance_downscale=guidance_downscale,
+        architecture=architecture_fingerprint(unet, text_encoder),
+        weights=weights_fingerprint(unet, text_encoder),
+    )
+    if all(layer.downscale != guidance_downscale for layer in base.layers):
+        have = sorted({layer.downscale for layer in base.layers})
+        raise InputError(
+            f"base {name} has no attention at guidance_downscale={guidance_downscale}; it has {have}"
+        )
+    return base
+
+
+def _load_autoencoder(path: str, index: dict[str, Any], dtype: torch.dtype) -> Autoencoder | None:
+    _, class_name = index.get("vae") or (None, None)
+    if class_name is None:
+        return None
+    if class_name not in _AUTOENCODERS:
+        raise ValueError(f"its autoencoder is a {class_name}; known: {sorted(_AUTOENCODERS)}")
+    return _AUTOENCODERS[class_name].from_pretrained(path, subfolder="vae", torch_dtype=dtype)

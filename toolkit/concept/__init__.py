@@ -1,0 +1,6 @@
+"""What one learned concept is: in memory, on disk, and in other programs' formats."""
+
+from toolkit.concept.concept import Concept, LowRank
+from toolkit.concept.file import load_concept, save_concept
+
+__all__ = ["Concept", "LowRank", "load_concept", "save_concept"]

@@ -1,0 +1,129 @@
+"""One learned concept in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from toolkit.base import Base
+from toolkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A low-rank change of one linear map: x -> x down^T up^T.
+
+    down: (rank, in), PEFT's lora_A. up: (out, rank), PEFT's lora_B.
+    """
+
+    down: Tensor
+    up: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out): what is added to the linear map's output."""
+        return x @ self.down.to(x.dtype).T @ self.up.to(x.dtype).T
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "LowRank":
+        return LowRank(self.down.to(device, dtype), self.up.to(device, dtype))
+
+    def scaled(self, factor: float) -> "LowRank":
+        return self if factor == 1.0 else LowRank(self.down, self.up * factor)
+
+
+@dataclass(frozen=True)
+class Concept:
+    """An ED-LoRA: layer-wise token embeddings and low-rank changes of attention's linear maps.
+
+    embeddings: (tokens, layers, dim); tokens may be 0 for a plain LoRA.
+    token_names: the words that stand for the tokens in a prompt, such as <dog1>, <dog2>.
+    trigger_words: what `<name>` becomes in a prompt when there are no tokens.
+    unet, text_encoder: low-rank changes by module path. The text encoder's paths have no
+        `text_model.` in front, whichever way the installed transformers names them.
+    scale: what the low-rank products are multiplied with.
+    architecture, weights: fingerprints of the base it was learned on; empty when unknown.
+    training: the settings it was trained with, for the record.
+    """
+
+    name: str
+    embeddings: Tensor
+    token_names: tuple[str, ...]
+    unet: Mapping[str, LowRank]
+    text_encoder: Mapping[str, LowRank]
+    class_word: str = ""
+    trigger_words: str = ""
+    scale: float = 1.0
+    base_name: str = ""
+    architecture: str = ""
+    weights: str = ""
+    training: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 3 or len(self.embeddings) != len(self.token_names):
+            raise InputError(
+                f"concept {self.name}: embeddings of shape {tuple(self.embeddings.shape)} "
+                f"do not fit {len(self.token_names)} tokens"
+            )
+
+    @property
+    def placeholder(self) -> str:
+        """The word that people write for this concept: <dog>."""
+        return f"<{self.name}>"
+
+    @property
+    def rank(self) -> int:
+        """The largest rank among its low-rank changes."""
+        pairs = [*self.unet.values(), *self.text_encoder.values()]
+        return max((pair.down.shape[0] for pair in pairs), default=0)
+
+    def expand(self, prompt: str) -> str:
+        """`prompt` with <name> written out as the concept's tokens, or its trigger words."""
+        return prompt.replace(self.placeholder, " ".join(self.token_names) or self.trigger_words)
+
+    def describe(self, prompt: str) -> str:
+        """`prompt` with the class word in place of <name>, for a model that lacks the concept."""
+        for token in self.token_names[:-1]:
+            prompt = prompt.replace(token, "")
+        if self.token_names:
+            prompt = prompt.replace(self.token_names[-1], self.class_word)
+        return " ".join(prompt.replace(self.placeholder, self.class_word).split())
+
+    def check_fits(self, base: Base) -> None:
+        """Raise InputError, saying which base it was made for, if its shapes do not fit `base`."""
+        if self.architecture and self.architecture != base.architecture:
+            raise InputError(
+                f"concept {self.name} was trained on {self.base_name or 'another base'}, whose "
+                f"architecture differs from that of {base.name}: train it again with "
+                f"model={base.name}"
+            )
+        if len(self.embeddings):
+            expected = (len(base.layers), base.text_encoder.config.hidden_size)
+            if tuple(self.embeddings.shape[1:]) != expected:
+                raise InputError(
+                    f"concept {self.name} has embeddings for (layers, width) "
+                    f"{tuple(self.embeddings.shape[1:])}, but {base.name} needs {expected}"
+                )
+        for part, module, changes in (
+            ("unet", base.unet, self.unet),
+            ("text encoder", base.text_encoder, self.text_encoder),
+        ):
+            linears = linear_maps(module)
+            for path, pair in changes.items():
+                linear = linears.get(path)
+                if linear is None:
+                    raise InputError(f"concept {self.name}: {base.name} has no {part} map {path}")
+                shape = (pair.up.shape[0], pair.down.shape[1])
+                if shape != tuple(linear.weight.shape):
+                    raise InputError(
+                        f"concept {self.name} was made for another base than {base.name}: its "
+                        f"{part} map {path} is {shape}, the base's {tuple(linear.weight.shape)}"
+                    )
+
+
+def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear]:
+    """All linear maps of a U-Net or text encoder by path, without a leading `text_model.`."""
+    return {
+        name.removeprefix("text_model."): child
+        for name, child in module.named_modules()
+        if isinstance(child, torch.nn.Linear)
+    }

@@ -1,0 +1,104 @@
+"""Concept files: one .safetensors each, written whole or not at all."""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from toolkit.concept.concept import Concept, LowRank
+from toolkit.errors import InputError
+from toolkit.files import whole_file
+
+FORMAT = "toolkit-concept"
+FORMAT_VERSION = "1"
+_EMBEDDINGS = "token_embeddings"
+_UNET = "unet."
+_TEXT_ENCODER = "text_encoder.text_model."
+_PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
+
+
+def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write `concept` to `path`; `dtype` is float16 or float32."""
+    tensors: dict[str, Tensor] = {_EMBEDDINGS: concept.embeddings}
+    for prefix, changes in ((_UNET, concept.unet), (_TEXT_ENCODER, concept.text_encoder)):
+        for name, pair in changes.items():
+            tensors[f"{prefix}{name}.lora_A.weight"] = pair.down
+            tensors[f"{prefix}{name}.lora_B.weight"] = pair.up
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": concept.name,
+        "token_names": json.dumps(concept.token_names),
+        "trigger_words": concept.trigger_words,
+        "class_word": concept.class_word,
+        "rank": str(concept.rank),
+        "scale": repr(concept.scale),
+        "base_name": concept.base_name,
+        "base_architecture": concept.architecture,
+        "base_weights": concept.weights,
+        "training": json.dumps(dict(concept.training), sort_keys=True),
+    }
+    stored = {
+        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()
+    }
+    with whole_file(path) as temporary:
+        save_file(stored, temporary, metadata)
+
+
+def load_concept(path: Path) -> Concept:
+    """Read a concept file. Tensors keep the type they were stored in.
+
+    Raises InputError when the file is missing, damaged, or no concept file.
+    """
+    if not path.is_file():
+        raise InputError(f"no concept file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a whole .safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT or _EMBEDDINGS not in tensors:
+        raise InputError(f"{path} is not a concept file of this toolkit")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {metadata.get('format_version')}; "
+            f"this toolkit reads {FORMAT_VERSION}"
+        )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {name} holds values that are not finite")
+    embeddings = tensors.pop(_EMBEDDINGS)
+    return Concept(
+        name=metadata["name"],
+        embeddings=embeddings,
+        token_names=tuple(json.loads(metadata["token_names"])),
+        trigger_words=metadata["trigger_words"],
+        class_word=metadata["class_word"],
+        scale=float(metadata["scale"]),
+        unet=_pairs(tensors, _UNET, path),
+        text_encoder=_pairs(tensors, _TEXT_ENCODER, path),
+        base_name=metadata["base_name"],
+        architecture=metadata["base_architecture"],
+        weights=metadata["base_weights"],
+        training=json.loads(metadata["training"]),
+    )
+
+
+def _pairs(tensors: dict[str, Tensor], prefix: str, path: Path) -> dict[str, LowRank]:
+    sides: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(prefix):
+            continue
+        match = _PAIR.fullmatch(name.removeprefix(prefix))
+        if match is None:
+            raise InputError(f"{path}: unknown tensor {name}")
+        sides.setdefault(match["path"], {})[match["side"]] = tensor
+    for name, pair in sides.items():
+        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise InputError(f"{path}: {prefix}{name} is not a matching pair of lora_A and lora_B")
+    return {name: LowRank(pair["A"], pair["B"]) for name, pair in sides.items()}
