@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Preset(StrEnum):
-    """Which column of the method the formulas follow where the two differ."""
+    """Which of the two the formulas follow, where the released sampler and the paper differ."""
 
     PUBLISHED = "published"
     PAPER = "paper"
@@ -13,11 +13,7 @@ class Preset(StrEnum):
 
 @dataclass(frozen=True)
 class Method:
-    """Switches and constants of LoRA-Composer.
-
-    The defaults are the published sampler's. `method_constants` in this module gives those of the
-    paper. A constant that is None takes the preset's value.
-    """
+    """Switches and constants of LoRA-Composer. A constant that is None takes its preset's value."""
 
     name: str = "lora_composer"
     preset: Preset = Preset.PUBLISHED
@@ -35,18 +31,52 @@ class Method:
     region_loss: bool = True
     """Keep each box's self-attention inside the box: L_region (eq. 8)."""
     reinitialisation: bool = True
-    """Move the noise a concept likes best into its box (eq. 11)."""
+    """Move the noise a concept responds to most into its box (eq. 11)."""
     adaptive_stop: bool = True
     """Stop refining when the loss ceases to fall."""
 
     enhancement_weight: float | None = None
+    """8 published, 1 in the paper."""
     fill_weight: float | None = None
+    """2 published, 0.25 in the paper."""
     region_weight: float | None = None
+    """10 published, 0.8 in the paper."""
     step_size: float = 20.0
-    """phi at the first step; multiplied by sqrt(s_i), s from 1.0 to 0.5 linearly (published)."""
+    """phi at the first step (eq. 10)."""
     top_share: float = 0.2
-    """S (and P) as a share of the box's cells."""
-    min_guidance_steps: int = 5
-    """The first step that may be the last refined one."""
-    max_guidance_steps: int = 25
-    """The step after which refining stops whatever the loss."""
+    """S and P as a share of the box's cells."""
+    min_guidance_steps: int | None = None
+    """The first step that may be the last refined one: 5 published, 0 in the paper."""
+    max_guidance_steps: int | None = None
+    """The step after whose update refining ends whatever the loss: 25 published, none in paper."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether any constraint moves the latents."""
+        return self.enhancement or self.fill_loss or self.region_loss
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """What L_ce, L_fill and L_region are multiplied with in the loss (eq. 9)."""
+        preset = (8.0, 2.0, 10.0) if self.preset is Preset.PUBLISHED else (1.0, 0.25, 0.8)
+        given = (self.enhancement_weight, self.fill_weight, self.region_weight)
+        ce, fill, region = (
+            default if value is None else value
+            for value, default in zip(given, preset, strict=True)
+        )
+        return ce, fill, region
+
+    def step_size_at(self, step: int, steps: int) -> float:
+        """phi_t (eq. 10): decays from `step_size`, by the square root of a line when published."""
+        line = 1.0 - 0.5 * step / max(steps - 1, 1)
+        return self.step_size * (line**0.5 if self.preset is Preset.PUBLISHED else line)
+
+    def is_last_update(self, step: int, loss: float, last_loss: float) -> bool:
+        """Whether the update at `step` is the last one, `last_loss` being that of the step before."""
+        published = self.preset is Preset.PUBLISHED
+        first = self.min_guidance_steps
+        first = (5 if published else 0) if first is None else first
+        end = self.max_guidance_steps
+        end = (25 if published else None) if end is None else end
+        rises = self.adaptive_stop and step >= first and loss > last_loss
+        return rises or (end is not None and step >= end)
