@@ -1,0 +1,152 @@
+"""The guidance pass: attention maps of the current latents, and the update they ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.base import Base
+from toolkit.composition.attention import (
+    AttentionMaps,
+    MapsComplete,
+    Recorder,
+    Share,
+    composed_attention,
+)
+from toolkit.composition.cells import cells_of
+from toolkit.composition.conditioning import POSITIVE, Conditioning
+from toolkit.composition.method import Method
+from toolkit.composition.objective import RegionTerms, region_terms, total_loss
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What one guidance pass found for one picture.
+
+    loss: eq. 9. terms: one for each region. maps: one for each region, (tokens, h, w).
+    """
+
+    loss: float
+    terms: tuple[RegionTerms, ...]
+    maps: tuple[Tensor, ...]
+
+
+def group_by_layout(conditionings: Sequence[Conditioning]) -> list[tuple[Conditioning, int]]:
+    """Each run of equal neighbours, and how long it is."""
+    runs: list[tuple[Conditioning, int]] = []
+    for conditioning in conditionings:
+        if runs and runs[-1][0] is conditioning:
+            runs[-1] = (conditioning, runs[-1][1] + 1)
+        else:
+            runs.append((conditioning, 1))
+    return runs
+
+
+def shares_of(conditionings: Sequence[Conditioning], sides: tuple[str, ...]) -> list[Share]:
+    """The batch's shares; a share's rows are its first side's seeds, then its second side's."""
+    shares, start = [], 0
+    for conditioning, count in group_by_layout(conditionings):
+        stop = start + count * len(sides)
+        shares.append(Share(conditioning, slice(start, stop), sides))
+        start = stop
+    return shares
+
+
+def attention_maps(
+    base: Base,
+    latents: Tensor,
+    timestep: Tensor,
+    conditionings: Sequence[Conditioning],
+    method: Method,
+    self_attention: bool,
+) -> list[AttentionMaps]:
+    """One conditional pass that ends after the last layer at the guidance resolution.
+
+    latents: (pictures, channels, h, w), one for each of `conditionings`.
+    """
+    shares = shares_of(conditionings, (POSITIVE,))
+    guiding = [layer for layer in base.layers if layer.downscale == base.guidance_downscale]
+    recorder = Recorder(
+        downscale=base.guidance_downscale,
+        last_layer=guiding[-1].cross_attention,
+        maps=[AttentionMaps() for _ in shares],
+        wants_self_attention=self_attention,
+    )
+    size = (latents.shape[2], latents.shape[3])
+    with composed_attention(base, shares, method, size, recorder):
+        try:
+            base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=_unused(base, latents))
+        except MapsComplete:
+            pass
+    return recorder.maps
+
+
+def concept_maps(
+    base: Base, conditionings: Sequence[Conditioning], maps: Sequence[AttentionMaps]
+) -> list[list[Tensor]]:
+    """For each picture and region: (h, w, places), averaged over layers."""
+    found: list[list[Tensor]] = []
+    runs = group_by_layout(conditionings)
+    for (conditioning, count), recorded in zip(runs, maps, strict=True):
+        layout = conditioning.layout
+        size = base.guidance_cells(layout.width, layout.height)
+        mean = torch.stack(recorded.cross).mean(dim=0)
+        for picture in range(count):
+            found.append([region.unflatten(0, size) for region in mean[picture]])
+    return found
+
+
+def self_maps(
+    conditionings: Sequence[Conditioning], maps: Sequence[AttentionMaps]
+) -> list[Tensor | None]:
+    """For each picture: (cells, cells) self-attention averaged over layers; None if not taken."""
+    found: list[Tensor | None] = []
+    for (_, count), recorded in zip(group_by_layout(conditionings), maps, strict=True):
+        found.extend(torch.stack(recorded.own).mean(dim=0) if recorded.own else [None] * count)
+    return found
+
+
+def refine(
+    base: Base,
+    latents: Tensor,
+    timestep: Tensor,
+    conditionings: Sequence[Conditioning],
+    method: Method,
+    step_size: float,
+) -> tuple[Tensor, list[Guidance]]:
+    """One update of eq. 10: latents against the gradient of each picture's own loss.
+
+    latents: (pictures, channels, h, w). Returns them updated, and what was found before the update.
+    """
+    with torch.enable_grad():
+        moving = latents.detach().requires_grad_(True)
+        maps = attention_maps(base, moving, timestep, conditionings, method, method.region_loss)
+        crossed = concept_maps(base, conditionings, maps)
+        own = self_maps(conditionings, maps)
+        losses, found = [], []
+        for conditioning, regions, self_map in zip(conditionings, crossed, own, strict=True):
+            terms, tokens = [], []
+            for region, attention in zip(conditioning.regions, regions, strict=True):
+                cells = cells_of(region.box, *attention.shape[:2])
+                assert cells is not None, "checked when the layout was prepared"
+                tokens.append(attention[..., list(region.places)].permute(2, 0, 1))
+                terms.append(region_terms(tokens[-1], self_map, cells, method))
+            losses.append(total_loss(terms, method))
+            found.append((terms, tokens))
+        (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), moving)
+    guidances = [
+        Guidance(
+            loss=float(loss),
+            terms=tuple(RegionTerms(*(part.detach() for part in vars(t).values())) for t in terms),
+            maps=tuple(token.detach() for token in tokens),
+        )
+        for loss, (terms, tokens) in zip(losses, found, strict=True)
+    ]
+    return latents - step_size * gradient, guidances
+
+
+def _unused(base: Base, latents: Tensor) -> Tensor:
+    """The U-Net insists on encoder_hidden_states; the processors have keys and values already."""
+    width = int(base.unet.config.cross_attention_dim)
+    return latents.new_zeros((len(latents), 1, width), dtype=base.dtype)

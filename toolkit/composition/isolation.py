@@ -1,0 +1,68 @@
+"""Concept region mask: who may attend to whom in self-attention."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.composition.cells import Cells, cell_mask
+
+BLOCKED = -1e6
+"""Added to a score once for every other concept's box that holds the key."""
+
+
+@dataclass(frozen=True)
+class QueryGroup:
+    """Queries that lie in the same boxes, and the keys they see.
+
+    queries, keys: indices into the flattened map. bias: what is added to every score, 0 unless
+    every key of the map is blocked at least once.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    bias: float
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """The region mask of one layout at one map size, without a queries x keys matrix.
+
+    A blocked score is 1e6 lower than a free one, so its probability is exactly zero: the keys can
+    be left out instead. restore: puts the groups' outputs, one after the other, back in order.
+    """
+
+    groups: tuple[QueryGroup, ...]
+    restore: Tensor
+
+
+def blocked_counts(boxes: Sequence[Cells], height: int, width: int, device: torch.device) -> Tensor:
+    """(queries, keys): how often the pair is blocked: boxes n holding q and m != n holding k."""
+    inside = torch.stack([cell_mask(box, height, width, device).flatten() for box in boxes])
+    others = inside.sum(dim=0)[None, :] - inside
+    return inside.T @ others
+
+
+def isolation(
+    boxes: Sequence[Cells], height: int, width: int, device: torch.device
+) -> Isolation | None:
+    """The region mask for `boxes`; None where it changes nothing (fewer than two boxes)."""
+    if len(boxes) < 2:
+        return None
+    inside = torch.stack([cell_mask(box, height, width, device).flatten() for box in boxes])
+    others = inside.sum(dim=0)[None, :] - inside
+    members, member_of = inside.T.unique(dim=0, return_inverse=True)
+    groups = []
+    for number, membership in enumerate(members):
+        blocked = membership @ others
+        least = blocked.min()
+        groups.append(
+            QueryGroup(
+                queries=(member_of == number).nonzero()[:, 0],
+                keys=(blocked == least).nonzero()[:, 0],
+                bias=float(least) * BLOCKED,
+            )
+        )
+    order = torch.cat([group.queries for group in groups])
+    return Isolation(tuple(groups), order.argsort())

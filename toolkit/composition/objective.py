@@ -1,0 +1,71 @@
+"""The constraints of one picture put together: maps of a guidance pass to one loss (eq. 9)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.composition import constraints
+from toolkit.composition.cells import Cells, cell_mask
+from toolkit.composition.method import Method, Preset
+
+
+@dataclass(frozen=True)
+class RegionTerms:
+    """One region's constraints before weighting.
+
+    enhancement, fill_x, fill_y: (tokens,). In the paper's preset L_fill is one mean over both axes
+    and stands in fill_x; fill_y is 0. region: a scalar.
+    """
+
+    enhancement: Tensor
+    fill_x: Tensor
+    fill_y: Tensor
+    region: Tensor
+
+
+def region_terms(
+    attention: Tensor, self_attention: Tensor | None, cells: Cells, method: Method
+) -> RegionTerms:
+    """The constraints of one region of one picture; what `method` switches off is 0.
+
+    attention: (tokens, h, w) cross-attention probabilities of the region's tokens.
+    self_attention: (h * w, h * w), needed where `region_loss` is on.
+    """
+    height, width = attention.shape[1:]
+    mask = cell_mask(cells, height, width, attention.device)
+    top = constraints.top_count(cells, method.top_share)
+    published = method.preset is Preset.PUBLISHED
+    if published:
+        attention = constraints.smooth(attention)
+    enhancement = fill_x = fill_y = attention.new_zeros(len(attention))
+    region = attention.new_zeros(())
+    if method.enhancement:
+        weight = None
+        if method.gaussian_weight:
+            weight = constraints.gaussian_weight(cells.height, cells.width, attention.device)
+        enhancement = constraints.enhancement_loss(attention, cells, weight, top)
+    if method.fill_loss:
+        if published:
+            fill_x, fill_y = constraints.fill_loss_published(attention, mask)
+        else:
+            fill_x = constraints.fill_loss_paper(attention, cells)
+    if method.region_loss and self_attention is not None:
+        region = constraints.region_loss(self_attention, mask, top)
+    return RegionTerms(enhancement, fill_x, fill_y, region)
+
+
+def total_loss(terms: Sequence[RegionTerms], method: Method) -> Tensor:
+    """Eq. 9 over all regions: tokens summed when published, averaged in the paper's preset."""
+    ce_weight, fill_weight, region_weight = method.weights
+    loss = torch.zeros(())
+    for term in terms:
+        fill = term.fill_x + term.fill_y
+        if method.preset is Preset.PUBLISHED:
+            ce, fill = term.enhancement.sum(), fill.sum()
+        else:
+            ce, fill = term.enhancement.mean(), fill.mean()
+        loss = loss.to(ce.device) + ce_weight * ce + fill_weight * fill
+        loss = loss + region_weight * term.region
+    return loss

@@ -1,0 +1,160 @@
+"""LoRA-Composer's sampling loop (fig. 2a): re-initialise; then refine, predict, step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.base import Base
+from toolkit.composition.attention import composed_attention
+from toolkit.composition.cells import cells_of
+from toolkit.composition.conditioning import NEGATIVE, POSITIVE, Conditioning
+from toolkit.composition.guidance import (
+    Guidance,
+    attention_maps,
+    concept_maps,
+    group_by_layout,
+    refine,
+    shares_of,
+)
+from toolkit.composition.method import Method, Preset
+from toolkit.composition.reinitialisation import move_noise, rescale_paper, rescale_published
+from toolkit.errors import RunError
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a watcher is shown after each step.
+
+    number: -1 after re-initialisation, then 0, 1, ... timestep: the scheduler's.
+    guidance: by picture (index in the batch), for those refined at this step.
+    refined: the latents after the update, before denoising. latents: after the step.
+    responses: only after re-initialisation: for each picture and region, (h, w, places).
+    """
+
+    number: int
+    timestep: int
+    guidance: dict[int, Guidance]
+    refined: Tensor
+    latents: Tensor
+    responses: list[list[Tensor]]
+
+
+Watcher = Callable[[Step], None]
+
+
+def initial_noise(base: Base, width: int, height: int, seeds: Sequence[int]) -> Tensor:
+    """(seeds, channels, h, w) standard noise; a seed's noise does not depend on the others."""
+    shape = (1, base.latent_channels, height // base.pixels_per_latent)
+    drawn = [
+        torch.randn(
+            (*shape, width // base.pixels_per_latent),
+            generator=torch.Generator("cpu").manual_seed(seed),
+        )
+        for seed in seeds
+    ]
+    return torch.cat(drawn).to(base.device)
+
+
+@torch.no_grad()
+def compose(
+    base: Base,
+    conditionings: Sequence[Conditioning],
+    seeds: Sequence[int],
+    method: Method,
+    steps: int = 50,
+    guidance_scale: float = 7.5,
+    watch: Watcher = lambda step: None,
+) -> Tensor:
+    """Sample one picture for each (conditioning, seed); all canvases have one size.
+
+    Returns (pictures, channels, h, w) latents in float32. A picture does not depend on the others
+    in its batch beyond rounding. Raises RunError when the latents stop being finite.
+    """
+    canvas = conditionings[0].layout
+    latents = initial_noise(base, canvas.width, canvas.height, seeds)
+    scheduler = base.sampler(steps)
+    guided = [any(c.regions) and method.refines for c in conditionings]
+    if method.reinitialisation and any(c.regions for c in conditionings):
+        latents, responses = reinitialise(
+            base, latents, scheduler.timesteps[0], conditionings, method
+        )
+        watch(Step(-1, int(scheduler.timesteps[0]), {}, latents, latents, responses))
+    latents = latents * scheduler.init_noise_sigma
+    last_loss = [1000.0] * len(seeds)
+    for number, timestep in enumerate(scheduler.timesteps):
+        guidance: dict[int, Guidance] = {}
+        active = [index for index, wanted in enumerate(guided) if wanted]
+        if active:
+            step_size = method.step_size_at(number, steps)
+            refined, found = refine(
+                base, latents[active], timestep, [conditionings[i] for i in active], method,
+                step_size,
+            )  # fmt: skip
+            latents = latents.index_copy(0, torch.tensor(active, device=latents.device), refined)
+            for index, result in zip(active, found, strict=True):
+                guidance[index] = result
+                if method.is_last_update(number, result.loss, last_loss[index]):
+                    guided[index] = False
+                last_loss[index] = result.loss
+        before = latents
+        noise = predict(base, latents, timestep, conditionings, method, guidance_scale)
+        latents = scheduler.step(noise, timestep, latents).prev_sample
+        if not latents.isfinite().all():
+            raise RunError(f"the latents are no longer finite at step {number} of {steps}")
+        watch(Step(number, int(timestep), guidance, before, latents, []))
+    return latents
+
+
+def reinitialise(
+    base: Base,
+    noise: Tensor,
+    timestep: Tensor,
+    conditionings: Sequence[Conditioning],
+    method: Method,
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """Noise with each concept's preferred noise in its box (eq. 11), and the maps that chose it."""
+    if method.preset is Preset.PAPER and method.refines:
+        noise, _ = refine(base, noise, timestep, conditionings, method, method.step_size)
+    maps = attention_maps(base, noise, timestep, conditionings, method, self_attention=False)
+    responses = concept_maps(base, conditionings, maps)
+    pictures = []
+    for picture, conditioning, regions in zip(noise, conditionings, responses, strict=True):
+        boxes = []
+        sums = []
+        for region, response in zip(conditioning.regions, regions, strict=True):
+            cells = cells_of(region.box, *response.shape[:2])
+            assert cells is not None, "checked when the layout was prepared"
+            boxes.append(cells)
+            sums.append(response[..., list(region.places)].sum(dim=-1))
+        moved = move_noise(picture, sums, boxes, base.guidance_downscale)
+        if not boxes:
+            pictures.append(picture)
+        elif method.preset is Preset.PUBLISHED:
+            pictures.append(rescale_published(moved, picture))
+        else:
+            pictures.append(rescale_paper(moved))
+    return torch.stack(pictures), responses
+
+
+def predict(
+    base: Base,
+    latents: Tensor,
+    timestep: Tensor,
+    conditionings: Sequence[Conditioning],
+    method: Method,
+    guidance_scale: float,
+) -> Tensor:
+    """The two-sided denoising pass: (pictures, channels, h, w) noise (or velocity), float32."""
+    counts = [count for _, count in group_by_layout(conditionings)]
+    doubled = torch.cat([part for own in latents.split(counts) for part in (own, own)])
+    shares = shares_of(conditionings, (NEGATIVE, POSITIVE))
+    width = int(base.unet.config.cross_attention_dim)
+    unused = latents.new_zeros((len(doubled), 1, width), dtype=base.dtype)
+    with composed_attention(base, shares, method, (latents.shape[2], latents.shape[3])):
+        output = base.unet(doubled.to(base.dtype), timestep, encoder_hidden_states=unused).sample
+    pairs = [share.chunk(2) for share in output.float().split([2 * count for count in counts])]
+    negative = torch.cat([pair[0] for pair in pairs])
+    positive = torch.cat([pair[1] for pair in pairs])
+    return negative + guidance_scale * (positive - negative)
