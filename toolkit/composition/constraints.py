@@ -24,10 +24,14 @@ def smooth(attention: Tensor) -> Tensor:
 
 
 def gaussian_weight(height: int, width: int, device: torch.device) -> Tensor:
-    """(height, width): G of eq. 4, a Gaussian of sigma 1 over -1..1 each way of the box."""
+    """(height, width): G of eq. 4, a Gaussian of sigma 1 over -1..1 each way of the box.
+
+    Its peak is 1, whether or not a cell lies at the very centre.
+    """
     y = torch.linspace(-1, 1, height, device=device)
     x = torch.linspace(-1, 1, width, device=device)
-    return torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2)
+    weight = torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2)
+    return weight / weight.max()
 
 
 def top_count(cells: Cells, share: float) -> int:
