@@ -100,7 +100,11 @@ def token_embeddings_replaced(
 
     def replace(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         layered = output.unflatten(0, (prompts, values.shape[1]))
-        index = (torch.tensor(rows, dtype=torch.long), slice(None), torch.tensor(places, dtype=torch.long))
+        index = (
+            torch.tensor(rows, dtype=torch.long),
+            slice(None),
+            torch.tensor(places, dtype=torch.long),
+        )
         layered = layered.clone()
         layered[index] = values.to(layered.dtype)
         return layered.flatten(0, 1)

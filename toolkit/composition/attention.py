@@ -255,9 +255,7 @@ def _isolated(
     return torch.cat(outputs, dim=2)[:, :, groups.restore]
 
 
-def _probabilities(
-    query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None
-) -> Tensor:
+def _probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """(rows, heads, queries, keys) attention probabilities in float32."""
     scores = (query * scale) @ key.transpose(-1, -2)
     scores = scores.float() if bias is None else scores.float() + bias

@@ -76,7 +76,9 @@ def attention_maps(
     size = (latents.shape[2], latents.shape[3])
     with composed_attention(base, shares, method, size, recorder):
         try:
-            base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=_unused(base, latents))
+            base.unet(
+                latents.to(base.dtype), timestep, encoder_hidden_states=_unused(base, latents)
+            )
         except MapsComplete:
             pass
     return recorder.maps

@@ -1,0 +1,134 @@
+"""Composing as a Lightning predict loop."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from toolkit.base import Base
+from toolkit.composition.conditioning import Conditioning, prepare
+from toolkit.composition.guidance import Guidance
+from toolkit.composition.journal import Item
+from toolkit.composition.layout import Layout
+from toolkit.composition.method import Method, Preset
+from toolkit.composition.sampler import Step, compose
+from toolkit.concept import Concept
+from toolkit.errors import InputError, RunError
+from toolkit.tracking.figures import RefinedStep
+
+
+@dataclass
+class Composition:
+    """One finished picture, or why there is none.
+
+    pixels: (3, height, width) in 0..1; None when it failed, or the base has no autoencoder.
+    latents: (channels, h, w). steps: one for each refined step.
+    """
+
+    item: Item
+    pixels: Tensor | None = None
+    latents: Tensor | None = None
+    steps: list[RefinedStep] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str | None = None
+
+
+class Composer(LightningModule):
+    """Composes a batch of (layout, seed) items in `predict_step`.
+
+    load: gives a concept by name; called once for each concept.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        load: Callable[[str], Concept],
+        method: Method,
+        steps: int,
+        guidance_scale: float,
+    ) -> None:
+        super().__init__()
+        self.base = base
+        self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
+        self.load = load
+        self.method = method
+        self.steps = steps
+        self.guidance_scale = guidance_scale
+        self.concepts: dict[str, Concept] = {}
+        self.ready: dict[str, Conditioning] = {}
+
+    def on_predict_start(self) -> None:
+        """Refuse inference mode: the constraints need gradients of the latents."""
+        if torch.is_inference_mode_enabled():
+            raise InputError("composing needs gradients: give the Trainer inference_mode=False")
+
+    def predict_step(self, batch: Sequence[Item], batch_idx: int) -> list[Composition]:
+        """Compose every item; one that fails does not take the others along."""
+        try:
+            return self._compose(batch)
+        except (RunError, torch.OutOfMemoryError) as error:
+            if len(batch) == 1:
+                return [Composition(batch[0], error=str(error).splitlines()[0])]
+        half = len(batch) // 2
+        return self.predict_step(batch[:half], batch_idx) + self.predict_step(
+            batch[half:], batch_idx
+        )
+
+    def _compose(self, batch: Sequence[Item]) -> list[Composition]:
+        started = time.perf_counter()
+        done = [Composition(item) for item in batch]
+
+        def watch(step: Step) -> None:
+            for index, guidance in step.guidance.items():
+                done[index].steps.append(refined_step(step.number, guidance, self.method))
+
+        latents = compose(
+            self.base,
+            [self.conditioning(item.layout) for item in batch],
+            [item.seed for item in batch],
+            self.method,
+            self.steps,
+            self.guidance_scale,
+            watch,
+        )
+        with torch.no_grad():
+            pixels = self.base.decode(latents) if self.base.vae is not None else None
+        seconds = (time.perf_counter() - started) / len(batch)
+        for index, composition in enumerate(done):
+            composition.latents = latents[index].cpu()
+            composition.pixels = None if pixels is None else pixels[index].cpu()
+            composition.seconds = seconds
+        return done
+
+    def conditioning(self, layout: Layout) -> Conditioning:
+        """The layout, encoded; kept while items of the same layout follow one another."""
+        if layout.name not in self.ready:
+            for name in layout.concepts:
+                if name not in self.concepts:
+                    self.concepts[name] = self.load(name)
+            self.ready = {layout.name: prepare(self.base, layout, self.concepts)}
+        return self.ready[layout.name]
+
+
+def refined_step(number: int, guidance: Guidance, method: Method) -> RefinedStep:
+    """What the figures show of one refined step of one picture."""
+    published = method.preset is Preset.PUBLISHED
+
+    def collect(values: Tensor) -> float:
+        return float(values.sum() if published else values.mean())
+
+    ce_weight, fill_weight, region_weight = method.weights
+    terms = guidance.terms
+    return RefinedStep(
+        number=number,
+        losses={
+            "enhancement": ce_weight * sum(collect(term.enhancement) for term in terms),
+            "fill": fill_weight * sum(collect(term.fill_x + term.fill_y) for term in terms),
+            "region": region_weight * sum(float(term.region) for term in terms),
+            "total": guidance.loss,
+        },
+        maps=tuple(tokens.sum(dim=0).cpu() for tokens in guidance.maps),
+    )

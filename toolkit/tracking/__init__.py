@@ -1,0 +1,1 @@
+"""What a person looks at: attention maps, loss curves, sample grids, W&B."""
