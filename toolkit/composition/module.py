@@ -1,7 +1,7 @@
 """Composing as a Lightning predict loop."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -39,13 +39,13 @@ class Composition:
 class Composer(LightningModule):
     """Composes a batch of (layout, seed) items in `predict_step`.
 
-    load: gives a concept by name; called once for each concept.
+    concepts: by name, every one the items need.
     """
 
     def __init__(
         self,
         base: Base,
-        load: Callable[[str], Concept],
+        concepts: Mapping[str, Concept],
         method: Method,
         steps: int,
         guidance_scale: float,
@@ -53,11 +53,10 @@ class Composer(LightningModule):
         super().__init__()
         self.base = base
         self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
-        self.load = load
+        self.concepts = concepts
         self.method = method
         self.steps = steps
         self.guidance_scale = guidance_scale
-        self.concepts: dict[str, Concept] = {}
         self.ready: dict[str, Conditioning] = {}
 
     def on_predict_start(self) -> None:
@@ -106,9 +105,6 @@ class Composer(LightningModule):
     def conditioning(self, layout: Layout) -> Conditioning:
         """The layout, encoded; kept while items of the same layout follow one another."""
         if layout.name not in self.ready:
-            for name in layout.concepts:
-                if name not in self.concepts:
-                    self.concepts[name] = self.load(name)
             self.ready = {layout.name: prepare(self.base, layout, self.concepts)}
         return self.ready[layout.name]
 
