@@ -1,0 +1,180 @@
+"""What a person relies on when composing: parts that act, batches that agree, a base left alone."""
+
+import pytest
+import torch
+
+from toolkit.base import Base
+from toolkit.composition.conditioning import prepare
+from toolkit.composition.guidance import attention_maps, self_maps
+from toolkit.composition.layout import Layout, Region
+from toolkit.composition.method import Method, Preset
+from toolkit.composition.sampler import Step, compose
+from toolkit.concept import Concept
+from toolkit.errors import InputError, RunError
+
+LEFT, RIGHT = (0.05, 0.1, 0.45, 0.9), (0.55, 0.2, 0.95, 0.9)
+
+
+def layout(name: str = "pair", background: str | None = None, **change: object) -> Layout:
+    prompt = "a dog and a cat at <rock>" if background else "a dog and a cat"
+    regions = (
+        Region("dog", "<dog>, sitting", LEFT),
+        Region("cat", "<cat>, sitting", RIGHT),
+    )
+    values = {"prompt": prompt, "width": 256, "height": 192, "regions": regions} | change
+    return Layout(name=name, background=background, **values)  # type: ignore[arg-type]
+
+
+def sample(
+    base: Base,
+    concepts: dict[str, Concept],
+    layouts: list[Layout],
+    seeds: list[int],
+    method: Method,
+    steps: int = 3,
+) -> torch.Tensor:
+    ready = {item.name: prepare(base, item, concepts) for item in layouts}
+    return compose(base, [ready[item.name] for item in layouts], seeds, method, steps)
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "injection",
+        "concept_region_mask",
+        "enhancement",
+        "gaussian_weight",
+        "fill_loss",
+        "region_loss",
+        "reinitialisation",
+    ],
+)
+def test_every_part_of_the_method_changes_the_picture(
+    switch: str, tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    full = sample(tiny_base, concepts, [layout()], [3], Method())
+    without = sample(tiny_base, concepts, [layout()], [3], Method(**{switch: False}))
+    assert (full - without).abs().max() > 1e-3 * full.std()
+
+
+def test_a_concepts_lora_acts_through_its_strength(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    weak = Region("dog", "<dog>, sitting", LEFT, strength=0.2)
+    changed = layout(regions=(weak, layout().regions[1]))
+    first = sample(tiny_base, concepts, [layout()], [3], Method())
+    second = sample(tiny_base, concepts, [changed], [3], Method())
+    assert (first - second).abs().max() > 1e-3 * first.std()
+
+
+def test_boxes_do_not_attend_into_each_other(tiny_base: Base, concepts: dict[str, Concept]) -> None:
+    ready = [prepare(tiny_base, layout(), concepts)]
+    latents = torch.randn(1, 4, 24, 32, generator=torch.Generator().manual_seed(0))
+    timestep = torch.tensor(500)
+    with torch.no_grad():
+        maps = attention_maps(tiny_base, latents, timestep, ready, Method(), True)
+    (own,) = self_maps(ready, maps)
+    assert own is not None
+    cells = own.unflatten(0, (6, 8)).unflatten(2, (6, 8))
+    assert float(cells[1:5, 1:3, 2:5, 5:7].max()) == 0
+    assert float(cells[0, 0, 2:5, 5:7].min()) > 0
+
+
+@pytest.mark.parametrize("preset", list(Preset))
+def test_a_mixed_batch_gives_what_single_runs_give(
+    preset: Preset, tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    other = layout("other", background="rock", regions=(Region("fox", "<fox>", RIGHT),))
+    items = [(layout(), 1), (layout(), 2), (other, 1)]
+    method = Method(preset=preset)
+    batch = sample(
+        tiny_base, concepts, [item for item, _ in items], [seed for _, seed in items], method, 7
+    )
+    for row, (item, seed) in enumerate(items):
+        alone = sample(tiny_base, concepts, [item], [seed], method, 7)[0]
+        assert (batch[row] - alone).abs().max() < 1e-4 * alone.std()
+
+
+def test_the_same_seed_gives_the_same_picture(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    first = sample(tiny_base, concepts, [layout()], [5], Method())
+    assert torch.equal(first, sample(tiny_base, concepts, [layout()], [5], Method()))
+
+
+def test_the_base_is_left_as_it_was(tiny_base: Base, concepts: dict[str, Concept]) -> None:
+    before = {name: value.clone() for name, value in tiny_base.unet.state_dict().items()}
+    processors = dict(tiny_base.unet.attn_processors)
+    sample(tiny_base, concepts, [layout(background="rock")], [1], Method(), 1)
+    after = tiny_base.unet.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert tiny_base.unet.attn_processors == processors
+    assert not tiny_base.text_encoder.get_input_embeddings()._forward_hooks
+
+
+def test_the_guidance_pass_ends_at_the_last_map(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    called: list[str] = []
+    handles = [
+        tiny_base.unet.up_blocks[index].register_forward_pre_hook(
+            lambda _module, _inputs, index=index: called.append(f"up {index}")
+        )
+        for index in range(4)
+    ]
+    ready = [prepare(tiny_base, layout(), concepts)]
+    latents = torch.zeros(1, 4, 24, 32)
+    attention_maps(tiny_base, latents, torch.tensor(500), ready, Method(), True)
+    for handle in handles:
+        handle.remove()
+    assert called == ["up 0", "up 1"]
+
+
+def test_without_regions_and_background_it_is_plain_sampling(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    plain = Layout(name="plain", prompt="a dog in the park", width=256, height=192)
+    ours = sample(tiny_base, concepts, [plain], [4], Method(), 4)
+    scheduler = tiny_base.sampler(4)
+    latents = torch.randn((1, 4, 24, 32), generator=torch.Generator("cpu").manual_seed(4))
+    tokens = tiny_base.tokenizer(
+        ["", plain.prompt], padding="max_length", max_length=77, return_tensors="pt"
+    )
+    with torch.no_grad():
+        text = tiny_base.text_encoder(tokens.input_ids).last_hidden_state
+        for timestep in scheduler.timesteps:
+            noise = tiny_base.unet(latents.repeat(2, 1, 1, 1), timestep, text).sample
+            negative, positive = noise.chunk(2)
+            noise = negative + 7.5 * (positive - negative)
+            latents = scheduler.step(noise, timestep, latents).prev_sample
+    assert (ours - latents).abs().max() < 1e-4 * latents.std()
+
+
+def test_latents_that_are_not_finite_end_the_run(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    method = Method(step_size=float("inf"))
+    with pytest.raises(RunError, match="no longer finite at step 0"):
+        sample(tiny_base, concepts, [layout()], [0], method, 2)
+
+
+def test_a_prompt_that_is_too_long_names_the_lost_words(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    with pytest.raises(InputError, match="lost: .*zebra"):
+        prepare(tiny_base, layout(prompt="grass " * 20 + "zebra"), concepts)
+
+
+def test_a_canvas_the_base_cannot_make_is_refused(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    with pytest.raises(InputError, match="multiples of 64"):
+        prepare(tiny_base, layout(width=250), concepts)
+
+
+def test_a_box_without_a_guidance_cell_is_refused(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    tiny = Region("dog", "<dog>", (0.30, 0.30, 0.33, 0.9))
+    with pytest.raises(InputError, match="holds no whole cell"):
+        prepare(tiny_base, layout(regions=(tiny,)), concepts)
