@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -56,6 +57,12 @@ class Items(LightningDataModule):
         if self.trainer is not None:
             rank, count = self.trainer.global_rank, self.trainer.world_size
         return DataLoader(Batches(self.batches[rank::count]), batch_size=None)
+
+    def transfer_batch_to_device(
+        self, batch: Sequence[Item], device: torch.device, dataloader_idx: int
+    ) -> Sequence[Item]:
+        """Items hold no tensors, and Lightning refuses to look into frozen dataclasses."""
+        return batch
 
 
 def _canvas(item: Item) -> tuple[int, int]:
