@@ -33,7 +33,7 @@ def attention_layers(unet: UNet2DConditionModel) -> list[AttentionLayer]:
     """
     levels = len(unet.config.block_out_channels)
     found: list[tuple[tuple[int, ...], AttentionLayer]] = []
-    for name, module in unet.named_modules():
+    for name, _ in unet.named_modules():
         if not name.endswith(".attn2"):
             continue
         block = name.removesuffix(".attn2")

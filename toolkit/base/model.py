@@ -20,8 +20,7 @@ from toolkit.base.fingerprint import architecture_fingerprint, weights_fingerpri
 from toolkit.base.layers import AttentionLayer, attention_layers
 from toolkit.errors import InputError
 
-Autoencoder = AutoencoderKL | AutoencoderTiny
-_AUTOENCODERS: dict[str, type[Autoencoder]] = {
+_AUTOENCODERS: dict[str, Any] = {
     "AutoencoderKL": AutoencoderKL,
     "AutoencoderTiny": AutoencoderTiny,
 }
@@ -40,7 +39,7 @@ class Base:
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
     unet: UNet2DConditionModel
-    vae: Autoencoder | None
+    vae: AutoencoderKL | AutoencoderTiny | None
     scheduler_config: dict[str, Any]
     guidance_downscale: int
     architecture: str
@@ -81,7 +80,7 @@ class Base:
         return height // pixels, width // pixels
 
     def sampler(self, steps: int) -> DPMSolverMultistepScheduler:
-        """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest training sigma."""
+        """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest sigma."""
         scheduler = DPMSolverMultistepScheduler.from_config(
             self.scheduler_config,
             algorithm_type="dpmsolver++",
@@ -170,12 +169,13 @@ def load_base(
     if all(layer.downscale != guidance_downscale for layer in base.layers):
         have = sorted({layer.downscale for layer in base.layers})
         raise InputError(
-            f"base {name} has no attention at guidance_downscale={guidance_downscale}; it has {have}"
+            f"base {name} has no attention at guidance_downscale={guidance_downscale}, only at {have}"
         )
     return base
 
 
-def _load_autoencoder(path: str, index: dict[str, Any], dtype: torch.dtype) -> Autoencoder | None:
+def _load_autoencoder(path: str, index: dict[str, Any], dtype: torch.dtype) -> Any:
+    """The model's autoencoder, or None where it has none."""
     _, class_name = index.get("vae") or (None, None)
     if class_name is None:
         return None

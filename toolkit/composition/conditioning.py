@@ -61,7 +61,7 @@ class Conditioning:
 
 
 def check_layout(layout: Layout, base: Base) -> None:
-    """Raise InputError when `base` cannot make `layout`: its size, or a box without a whole cell."""
+    """Raise InputError when `base` cannot make `layout`: its size, or a box without a cell."""
     multiple = base.size_multiple
     if layout.width % multiple or layout.height % multiple:
         raise InputError(
@@ -72,8 +72,8 @@ def check_layout(layout: Layout, base: Base) -> None:
     for number, region in enumerate(layout.regions, 1):
         if cells_of(region.box, rows, columns) is None:
             raise InputError(
-                f"layout {layout.name}, region {number}: box {list(region.box)} holds no whole cell "
-                f"of the {columns} x {rows} guidance grid: make it larger"
+                f"layout {layout.name}, region {number}: box {list(region.box)} holds no whole "
+                f"cell of the {columns} x {rows} guidance grid: make it larger"
             )
 
 

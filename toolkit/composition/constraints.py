@@ -66,7 +66,7 @@ def fill_loss_published(attention: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
 
 
 def fill_loss_paper(attention: Tensor, cells: Cells) -> Tensor:
-    """L_fill (eqs. 5 to 7): maxima over the whole map, then cut to the box, one mean over both axes.
+    """L_fill (eqs. 5 to 7): maxima over the whole map, cut to the box, one mean over both axes.
 
     attention: (tokens, h, w). Returns (tokens,), each in 0..1.
     """

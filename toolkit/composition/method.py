@@ -72,7 +72,7 @@ class Method:
         return self.step_size * (line**0.5 if self.preset is Preset.PUBLISHED else line)
 
     def is_last_update(self, step: int, loss: float, last_loss: float) -> bool:
-        """Whether the update at `step` is the last one, `last_loss` being that of the step before."""
+        """Whether the update at `step` is the last; `last_loss` is that of the step before."""
         published = self.preset is Preset.PUBLISHED
         first = self.min_guidance_steps
         first = (5 if published else 0) if first is None else first

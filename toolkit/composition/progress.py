@@ -36,7 +36,8 @@ class BatchProgress(Callback):
         compositions: Sequence[Composition] = outputs
         self.failed += sum(composition.error is not None for composition in compositions)
         self.bar.set_postfix(failed=self.failed)
-        self.bar.update(min(len(compositions) * trainer.world_size, self.bar.total - self.bar.n))
+        left = self.pictures - self.bar.n
+        self.bar.update(min(len(compositions) * trainer.world_size, left))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.bar is not None:
