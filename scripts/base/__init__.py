@@ -1,0 +1,1 @@
+"""How the embedded base model is made: open art in, a Stable Diffusion folder out."""

@@ -1,0 +1,113 @@
+"""Write the embedded base as a Stable Diffusion folder, in one swap."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+    StableDiffusionPipeline,
+)
+from PIL import Image
+
+from .art import World
+from .scenes import Painter
+from .text_to_image import STAGES, TextToImage, read_average, sampling_scheduler, token_ids
+
+SHARD = "15MB"
+
+
+def publish(painter: Painter, work: Path, folder: Path) -> None:
+    """Replace what the steps made in `folder`, keeping its model card."""
+    fresh = folder.with_name(folder.name + ".new")
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    pipeline, steps, samples = assemble(painter, work)
+    pipeline.unet.half().save_pretrained(fresh / "unet", max_shard_size=SHARD)
+    pipeline.unet.float()
+    pipeline.vae.save_pretrained(fresh / "vae")
+    pipeline.text_encoder.save_pretrained(fresh / "text_encoder", max_shard_size=SHARD)
+    pipeline.tokenizer.save_pretrained(fresh / "tokenizer")
+    pipeline.scheduler.save_pretrained(fresh / "scheduler")
+    pipeline.save_config(fresh)
+    write_lists(painter.world, fresh / "held_out.json", steps, samples)
+    for kept in folder.glob("*.md"):
+        shutil.copy2(kept, fresh / kept.name)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def assemble(painter: Painter, work: Path) -> tuple[StableDiffusionPipeline, int, int]:
+    """The last checkpoint's averaged weights as a float32 pipeline; its steps and samples."""
+    model, steps, samples = read_average(painter, work)
+    silence_unseen_words(painter, model)
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderTiny.from_pretrained(work / "vae"),
+        text_encoder=model.text_encoder.eval(),
+        tokenizer=model.tokenizer,
+        unet=model.unet.eval(),
+        scheduler=sampling_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    return pipeline, steps, samples
+
+
+def silence_unseen_words(painter: Painter, model: TextToImage) -> None:
+    """Give tokens that no caption holds the mean embedding: a random one would act as noise."""
+    rng = np.random.default_rng(1)
+    kinds = [kind for stage in STAGES.values() for _, kind in stage]
+    captions = [painter.picture(rng, kinds[i % len(kinds)])[1] for i in range(4000)]
+    seen = token_ids(model.tokenizer, captions).unique()
+    weight = model.text_encoder.get_input_embeddings().weight
+    unseen = torch.ones(len(weight), dtype=torch.bool)
+    unseen[seen] = False
+    with torch.no_grad():
+        weight[unseen] = weight[seen].mean(dim=0)
+
+
+def write_lists(world: World, path: Path, steps: int, samples: int) -> None:
+    """Write which (name, style) pairs were trained on and which were held out."""
+    lists = {
+        "held_out": world.held_out_pairs(),
+        "trained": world.trained_pairs(),
+        "concepts": {name: word for name, (word, _) in world.concepts.items()},
+        "steps": steps,
+        "samples": samples,
+    }
+    path.write_text(json.dumps(lists, indent=1) + "\n")
+
+
+def sample_sheet(
+    pipeline: StableDiffusionPipeline,
+    prompts: list[str],
+    size: tuple[int, int],
+    columns: int,
+    guidance: float = 4.0,
+) -> Image.Image:
+    """One picture of (width, height) pixels per prompt, seed 0 each, in rows of `columns`."""
+    width, height = size
+    rows = -(-len(prompts) // columns)
+    sheet = Image.new("RGB", (columns * (width + 4), rows * (height + 4)), "white")
+    pipeline.set_progress_bar_config(disable=True)
+    for start in range(0, len(prompts), columns):
+        row = prompts[start : start + columns]
+        generators = [torch.Generator().manual_seed(start + i) for i in range(len(row))]
+        pictures = pipeline(
+            row,
+            width=width,
+            height=height,
+            num_inference_steps=20,
+            guidance_scale=guidance,
+            generator=generators,
+        ).images
+        for i, picture in enumerate(pictures):
+            sheet.paste(picture, (i * (width + 4), start // columns * (height + 4)))
+    return sheet

@@ -1,0 +1,159 @@
+"""Training pictures: art pasted on drawn backgrounds, each with its caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from . import captions, scenery
+from .art import World, read_art
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class SceneKind:
+    """What sort of pictures to draw: canvas in pixels, how many objects of which size."""
+
+    width: int
+    height: int
+    fewest: int = 1
+    most: int = 1
+    smallest: int = 44
+    largest: int = 62
+    scenery: float = 0.5  # share of pictures with scenery; the others have a plain colour
+
+
+class Painter:
+    """Draws random captioned pictures of one world."""
+
+    def __init__(self, world: World, pack: Path) -> None:
+        """Read the art of every style from the pack."""
+        by_style = {style: read_art(pack, style) for style in world.styles}
+        self.world = world
+        self.art = {
+            (name, style): trim(by_style[style][world.names[name]])
+            for name in world.names
+            for style in world.styles_of(name)
+        }
+        self.place_art = {
+            (name, style): full_bleed(by_style[style][world.places[name]])
+            for name in world.places
+            for style in world.styles_of(name)
+        }
+        self.names = list(world.names)
+
+    def picture(self, rng: np.random.Generator, kind: SceneKind) -> tuple[Image.Image, str]:
+        """One picture of a kind, and its caption."""
+        canvas, where = self._background(rng, kind)
+        count = int(rng.integers(kind.fewest, kind.most + 1))
+        boxes = place_boxes(rng, kind, count)
+        subjects, centres = [], []
+        for left, top, right, bottom in boxes:
+            name = str(rng.choice(self.names))
+            style = str(rng.choice(self.world.styles_of(name)))
+            paste(
+                canvas, self.art[name, style], (left, top, right, bottom), bool(rng.random() < 0.5)
+            )
+            subjects.append(captions.object_phrase(rng, name, style))
+            centres.append(((left + right) / 2 / kind.width, (top + bottom) / 2 / kind.height))
+        return canvas, self._caption(rng, subjects, centres, where)
+
+    def _caption(
+        self,
+        rng: np.random.Generator,
+        subjects: list[str],
+        centres: list[tuple[float, float]],
+        where: str,
+    ) -> str:
+        if not subjects:
+            return where
+        if len(subjects) == 1:
+            return captions.one_caption(rng, subjects[0], captions.place_phrase(*centres[0]), where)
+        order = sorted(range(len(subjects)), key=lambda i: centres[i][0])
+        ordered = [subjects[i] for i in order]
+        if len(subjects) == 2:
+            apart = centres[order[1]][0] - centres[order[0]][0] > 0.2
+            return captions.two_caption(rng, ordered[0], ordered[1], apart, where)
+        return captions.many_caption(rng, ordered, where)
+
+    def _background(self, rng: np.random.Generator, kind: SceneKind) -> tuple[Image.Image, str]:
+        if rng.random() >= kind.scenery:
+            colour = str(rng.choice(list(scenery.COLOURS)))
+            where = f"on {captions.article(colour)} background" if rng.random() < 0.9 else ""
+            return scenery.plain(colour, rng, kind.width, kind.height), where
+        choices = [*scenery.SCENES, *self.world.places]
+        choice = str(rng.choice(choices))
+        if choice in scenery.SCENES:
+            painter, phrases = scenery.SCENES[choice]
+            return painter(rng, kind.width, kind.height), str(rng.choice(phrases))
+        style = str(rng.choice(self.world.styles_of(choice)))
+        phrase = f"in a {style} {choice}" if rng.random() < 0.8 else f"in the {choice}"
+        return fill_canvas(rng, self.place_art[choice, style], kind.width, kind.height), phrase
+
+
+def trim(picture: Image.Image) -> Image.Image:
+    """The picture cut to what is visible, centred on a square."""
+    box = picture.getbbox() or (0, 0, *picture.size)
+    visible = picture.crop(box)
+    side = max(visible.size)
+    square = Image.new("RGBA", (side, side))
+    square.paste(visible, ((side - visible.width) // 2, (side - visible.height) // 2))
+    return square
+
+
+def full_bleed(picture: Image.Image) -> Image.Image:
+    """The inside of art in a rounded frame, without its corners, RGB."""
+    box = picture.getbbox() or (0, 0, *picture.size)
+    inset_x, inset_y = 0.05 * (box[2] - box[0]), 0.05 * (box[3] - box[1])
+    left, right = round(box[0] + inset_x), round(box[2] - inset_x)
+    top, bottom = round(box[1] + inset_y), round(box[3] - inset_y)
+    return picture.convert("RGB").crop((left, top, right, bottom))
+
+
+def fill_canvas(
+    rng: np.random.Generator, place: Image.Image, width: int, height: int
+) -> Image.Image:
+    """A random, sometimes mirrored, window of a place that covers the canvas."""
+    if rng.random() < 0.5:
+        place = place.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    side = round(max(width, height) * rng.uniform(1.0, 1.15))
+    left, top = int(rng.integers(0, side - width + 1)), int(rng.integers(0, side - height + 1))
+    return place.resize((side, side), Image.Resampling.BICUBIC).crop(
+        (left, top, left + width, top + height)
+    )
+
+
+def paste(canvas: Image.Image, art: Image.Image, box: Box, mirrored: bool) -> None:
+    """Paste RGBA art into a square pixel box of the canvas."""
+    size = (box[2] - box[0], box[3] - box[1])
+    resample = Image.Resampling.LANCZOS if size[0] < art.width else Image.Resampling.BICUBIC
+    sized = art.resize(size, resample)
+    if mirrored:
+        sized = sized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    canvas.paste(sized, box[:2], sized)
+
+
+def place_boxes(rng: np.random.Generator, kind: SceneKind, count: int) -> list[Box]:
+    """`count` square boxes inside the canvas, one after another along its longer edge."""
+    wide = kind.width >= kind.height
+    length, across = (kind.width, kind.height) if wide else (kind.height, kind.width)
+    share = length / max(count, 1)
+    boxes = []
+    for index in range(count):
+        largest = int(min(kind.largest, across - 2, share))
+        size = int(rng.integers(min(kind.smallest, largest), largest + 1))
+        along = int(
+            rng.integers(
+                round(index * share),
+                max(round((index + 1) * share) - size, round(index * share)) + 1,
+            )
+        )
+        along = min(along, length - size)
+        offset = int(rng.integers(0, across - size + 1))
+        left, top = (along, offset) if wide else (offset, along)
+        boxes.append((left, top, left + size, top + size))
+    return boxes

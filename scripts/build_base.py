@@ -1,0 +1,145 @@
+"""Make the embedded base model from open art: `python scripts/build_base.py STEP --work FOLDER`.
+
+Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `decoder`, `publish`;
+`sheet` draws prompts to look at. Each is boxed in minutes and can be stopped and run again: it goes
+on from its last checkpoint, on another machine too if the work folder is taken along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from base import art, autoencoder, publish, text_to_image
+from base.scenes import Painter
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
+SHEET = [
+    *("a cartoon dog on the grass", "a flat cat on a blue background", "a 3d panda in the snow"),
+    *(
+        "a cartoon fox in the forest",
+        "a cartoon robot on a yellow background",
+        "a flat wizard at night",
+    ),
+    *(
+        "a flat unicorn at sunset",
+        "a cartoon frog on a pink background",
+        "a cartoon penguin on the snow",
+    ),
+    *("a 3d lion in the desert", "a 3d pig on the grass", "a flat cow on a red background"),
+    *("a 3d rabbit on the road", "a 3d turtle on the beach", "a cartoon octopus under water"),
+    *("a 3d burger in a room", "a cartoon rocket at night", "a 3d car on the road"),
+    *("a 3d house on the grass", "a flat ball on the beach", "a 3d donut on a teal background"),
+    *(
+        "a cartoon pumpkin in a forest",
+        "a 3d strawberry on a white background",
+        "a snowman in a cartoon city",
+    ),
+]
+WIDE_SHEET = [
+    "a cartoon dog on the left and a flat cat on the right on the grass",
+    "a 3d panda on the left and a 3d car on the right on the road",
+    "a cartoon fox and a cartoon robot on the beach",
+    "a 3d pig, a 3d apple and a 3d turtle on a blue background",
+]
+
+
+def pack(arguments: argparse.Namespace) -> None:
+    """Copy the needed art into FOLDER/art.zip."""
+    target = arguments.work / "art.zip"
+    packages = (arguments.fluent, arguments.google, arguments.twitter, arguments.emoji)
+    count = art.pack_art(art.load_world(), *packages, target)
+    logging.info("%d pictures in %s, %.1f MB", count, target, target.stat().st_size / 1e6)
+
+
+def encoder(arguments: argparse.Namespace) -> None:
+    """Train the autoencoder; leaves FOLDER/vae."""
+    autoencoder.train_encoder(
+        _painter(arguments), arguments.work / "art.zip", arguments.work, arguments.minutes
+    )
+
+
+def decoder(arguments: argparse.Namespace) -> None:
+    """Train the decoder of FOLDER/vae further; its encoder stays, so the U-Net stays valid."""
+    autoencoder.train_decoder(
+        _painter(arguments), arguments.work / "art.zip", arguments.work, arguments.minutes
+    )
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train text tower and U-Net on one stage of the curriculum."""
+    text_to_image.train(
+        _painter(arguments),
+        arguments.work,
+        arguments.stage,
+        arguments.minutes,
+        arguments.learning_rate,
+    )
+
+
+def publishing(arguments: argparse.Namespace) -> None:
+    """Write the base's folder from the last checkpoints."""
+    publish.publish(_painter(arguments), arguments.work, arguments.to)
+
+
+def sheet(arguments: argparse.Namespace) -> None:
+    """Draw fixed prompts with the last checkpoint into FOLDER/sheet.png and sheet_wide.png."""
+    pipeline, steps, samples = publish.assemble(_painter(arguments), arguments.work)
+    side = arguments.side
+    publish.sample_sheet(pipeline, SHEET, (side, side), 8).save(arguments.work / "sheet.png")
+    if side == 128:
+        publish.sample_sheet(pipeline, WIDE_SHEET, (256, 128), 4).save(
+            arguments.work / "sheet_wide.png"
+        )
+    logging.info("sheet after %d steps, %d samples", steps, samples)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one step."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    steps = parser.add_subparsers(required=True, metavar="STEP")
+    for name, step in {
+        "pack": pack,
+        "encoder": encoder,
+        "train": train,
+        "decoder": decoder,
+        "publish": publishing,
+        "sheet": sheet,
+    }.items():
+        command = steps.add_parser(name, help=step.__doc__)
+        command.set_defaults(step=step)
+        command.add_argument("--work", type=Path, default=Path("base_work"), help="working files")
+    for package in ("fluent", "google", "twitter", "emoji"):
+        steps.choices["pack"].add_argument(
+            f"--{package}", type=Path, required=True, help="unpacked art package"
+        )
+    for name in ("encoder", "train", "decoder"):
+        steps.choices[name].add_argument(
+            "--minutes", type=float, default=9.0, help="stop after so long"
+        )
+    steps.choices["train"].add_argument(
+        "--stage", choices=sorted(text_to_image.STAGES), default="wide"
+    )
+    steps.choices["train"].add_argument("--learning-rate", type=float, default=6e-4)
+    steps.choices["publish"].add_argument(
+        "--to", type=Path, default=PUBLISHED, help="folder to write"
+    )
+    steps.choices["sheet"].add_argument("--side", type=int, default=128, help="pixels")
+    arguments = parser.parse_args(argv)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_flush_denormal(True)
+    arguments.step(arguments)
+
+
+def _painter(arguments: argparse.Namespace) -> Painter:
+    return Painter(art.load_world(), arguments.work / "art.zip")
+
+
+if __name__ == "__main__":
+    main()
