@@ -1,0 +1,78 @@
+"""`key=value` as people type it, and the lists that some keys take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit.config.lookup import find_config
+from toolkit.config.values import parse_any
+from toolkit.errors import InputError
+
+
+def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """Each `key=value`, split at the first `=`; the last of a key wins."""
+    typed = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise InputError(f"expected key=value, got {argument!r}")
+        typed[key] = value
+    return typed
+
+
+def names(text: str, key: str) -> tuple[str, ...]:
+    """`dog,cat` or `[dog, cat]`: the names, once each."""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    found = [name.strip() for name in inner.split(",")]
+    if not all(found):
+        raise InputError(f"{key}={text}: a name is missing; write {key}=one or {key}=one,two")
+    return tuple(dict.fromkeys(found))
+
+
+def seeds(value: object) -> tuple[int, ...]:
+    """`8` is 0 to 7; `[7,11]` and `7,11` are those two."""
+    wrong = InputError(f"seeds={value}: expected a count or a list, as seeds=8 or seeds=[7,11]")
+    if isinstance(value, str):
+        listed = "," in value and not value.startswith("[")
+        value = parse_any(f"[{value}]" if listed else value)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return tuple(range(value))
+    if not isinstance(value, list) or not value:
+        raise wrong
+    if not all(type(seed) is int and seed >= 0 for seed in value):
+        raise wrong
+    return tuple(dict.fromkeys(value))
+
+
+def layout_files(text: object) -> tuple[Path, ...]:
+    """`scene1`, `FILE.yaml`, or several with commas: the files that hold them."""
+    text = str(text)
+    if Path(text).is_file():
+        return (_layout_file(text),)
+    return tuple(_layout_file(name) for name in names(text, "layout"))
+
+
+def existing_file(value: object) -> Path:
+    """The file of many layouts."""
+    path = Path(str(value)).expanduser()
+    if not path.is_file():
+        raise InputError(f"layouts={value}: there is no such file")
+    return path
+
+
+def concept_name(value: object) -> str:
+    """The one concept that a command takes."""
+    found = names(str(value), "concept")
+    if len(found) > 1:
+        raise InputError(f"concept={value}: this command takes one concept")
+    return found[0]
+
+
+def _layout_file(name: str) -> Path:
+    path = Path(name).expanduser()
+    if path.suffix == ".jsonl":
+        raise InputError(f"layout={name}: a file of many layouts is given with layouts={name}")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if not path.is_file():
+            raise InputError(f"layout={name}: there is no such file")
+        return path
+    return find_config("layout", name)

@@ -1,0 +1,211 @@
+"""From a command's arguments to its checked config."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from toolkit.config.arguments import (
+    concept_name,
+    existing_file,
+    layout_files,
+    names,
+    seeds,
+    split_arguments,
+)
+from toolkit.config.groups import compose_groups
+from toolkit.config.keys import keys_of
+from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
+from toolkit.config.schema import ComposeConfig, SampleConfig, TrainConfig
+from toolkit.config.suggest import nearest
+from toolkit.config.trainer import check_trainer_argument, trainer_arguments
+from toolkit.config.values import build, parse, parse_any
+from toolkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Own:
+    """A key that is read in a way of its own: to which field, how, and what it means."""
+
+    field: str
+    read: Callable[[object], object]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a command takes.
+
+    config: its file in `configs/`.
+    schema: what it is read into.
+    groups: the groups that are composed for it.
+    own: keys that are not simply a field of the schema.
+    """
+
+    config: str
+    schema: type
+    groups: tuple[str, ...]
+    own: Mapping[str, Own] = field(default_factory=dict)
+
+    def typed_keys(self) -> dict[str, str]:
+        """Every key that may be typed but groups and the trainer's, with its meaning."""
+        hidden = {own.field for own in self.own.values()} | {"concept.name"}
+        return {name: own.meaning for name, own in self.own.items()} | {
+            name: key.meaning
+            for name, key in keys_of(self.schema).items()
+            if name not in hidden and name not in self.groups
+        }
+
+
+SEEDS = Own("seeds", seeds, "8 means 0 to 7; [7,11] means those two")
+
+TRAIN = Shape("train", TrainConfig, ("concept", "model", "trainer", "logger"))
+COMPOSE = Shape(
+    "compose",
+    ComposeConfig,
+    ("model", "method", "trainer", "logger"),
+    {
+        "layout": Own("layouts", layout_files, "names of configs/layout or files, with commas"),
+        "layouts": Own("layouts_file", existing_file, "a .jsonl file, one layout a line"),
+        "seeds": SEEDS,
+    },
+)
+SAMPLE = Shape(
+    "sample",
+    SampleConfig,
+    ("model", "trainer"),
+    {
+        "concept": Own("concept", concept_name, "the trained concept to show"),
+        "seeds": SEEDS,
+    },
+)
+
+_HINTS = {
+    "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
+    "model": "; any other base: model.path=FOLDER_FILE_OR_HUB_ID",
+}
+
+
+def read_train(arguments: Sequence[str]) -> list[TrainConfig]:
+    """One config for each concept that `concept=` names."""
+    typed = split_arguments(arguments)
+    _check_keys(TRAIN, typed)
+    if "concept" not in typed:
+        raise InputError(f"say what to train: concept=NAME ({_listed('concept')})")
+    concepts = names(typed["concept"], "concept")
+    if len(concepts) > 1 and "concept.images" in typed:
+        raise InputError(f"concept.images is for one concept, got {', '.join(concepts)}")
+    return [_train_config(typed | {"concept": name}) for name in concepts]
+
+
+def read_compose(arguments: Sequence[str]) -> ComposeConfig:
+    """The config of a batch of layouts."""
+    typed = split_arguments(arguments)
+    content = _read(COMPOSE, typed)
+    if ("layouts" in content) == ("layouts_file" in content):
+        raise InputError(
+            f"say what to compose: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
+        )
+    return build(ComposeConfig, content)
+
+
+def read_sample(arguments: Sequence[str]) -> SampleConfig:
+    """The config of pictures of one concept alone."""
+    content = _read(SAMPLE, split_arguments(arguments))
+    if "concept" not in content:
+        raise InputError(f"say which concept: concept=NAME ({_listed('concept')})")
+    content.setdefault("prompt", f"<{content['concept']}>")
+    for side in ("width", "height"):
+        if side in content["model"]:
+            content.setdefault(side, content["model"][side])
+    return build(SampleConfig, content)
+
+
+def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """What the config files say for `chosen` groups; a model's own sections come last."""
+    content, choice_of = compose_groups(shape.config, chosen)
+    model = content.setdefault("model", {})
+    for section in ("training", "sampling", "method"):
+        brought = model.pop(section, None) or {}
+        if section in {field.name for field in fields(shape.schema)}:
+            content[section] = {**(content.get(section) or {}), **brought}
+    for group in ("model", "method"):
+        if group in shape.groups:
+            content[group].setdefault("name", choice_of.get(group))
+    return content
+
+
+def _train_config(typed: Mapping[str, str]) -> TrainConfig:
+    name = typed["concept"]
+    has_file = name in choices("concept")
+    if not has_file and "concept.images" not in typed:
+        _check_choice("concept", name)
+    content = _read(
+        TRAIN, typed if has_file else {k: v for k, v in typed.items() if k != "concept"}
+    )
+    concept = content.get("concept") or {}
+    content["concept"] = {"name": name, **concept}
+    if "images" in concept:
+        content["concept"]["images"] = find_dataset(Path(concept["images"]))
+    return build(TrainConfig, content)
+
+
+def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
+    """The config files' content with what was typed put over it."""
+    _check_keys(shape, typed)
+    chosen = {group: typed[group] for group in shape.groups if group in typed}
+    if "model.path" in typed:
+        chosen.setdefault("model", "sd15")
+    for group, name in chosen.items():
+        _check_choice(group, name)
+    content = composed(shape, chosen)
+    _put_typed(shape, typed, content)
+    content |= {
+        own.field: own.read(content.pop(name))
+        for name, own in shape.own.items()
+        if content.get(name) is not None
+    }
+    model = content["model"]
+    if "model.path" in typed and "model.name" not in typed:
+        model["name"] = base_name(typed["model.path"])
+    if isinstance(model.get("path"), str):
+        model["path"] = find_base(model["path"])
+    return content
+
+
+def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) -> None:
+    keys = keys_of(shape.schema)
+    for name, text in typed.items():
+        section, _, last = name.rpartition(".")
+        if name in shape.groups:
+            continue
+        value: object = text
+        if section == "trainer":
+            value = parse_any(text)
+        elif name not in shape.own:
+            value = parse(text, keys[name].annotation, name)
+        into = content
+        if section:
+            into = content[section] = content.get(section) or {}
+        into[last] = value
+
+
+def _check_keys(shape: Shape, typed: Mapping[str, str]) -> None:
+    known = [*shape.groups, *shape.typed_keys()]
+    for key in typed:
+        if key.startswith("trainer."):
+            check_trainer_argument(key.removeprefix("trainer."))
+        elif key not in known:
+            trainer = [f"trainer.{name}" for name in trainer_arguments()]
+            raise InputError(f"unknown key {key} ({nearest(key, [*known, *trainer])})")
+
+
+def _check_choice(group: str, name: str) -> None:
+    try:
+        find_config(group, name)
+    except InputError as error:
+        raise InputError(f"{error}{_HINTS.get(group, '')}") from error
+
+
+def _listed(group: str) -> str:
+    return f"there are: {', '.join(choices(group))}"

@@ -1,0 +1,61 @@
+"""The keys that a schema has, with their types, defaults and meanings."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+from toolkit.config.schema import TrainerConfig
+
+
+@dataclass(frozen=True)
+class Key:
+    """One `key=value` that may be typed."""
+
+    name: str
+    annotation: Any
+    default: Any
+    """MISSING when it has none."""
+    meaning: str
+
+
+@cache
+def keys_of(schema: type) -> dict[str, Key]:
+    """All keys of a schema and of the schemas in it, dotted; the trainer's are Lightning's."""
+    return {key.name: key for key in _walk(schema, "")}
+
+
+def default_of(field: "Field[Any]") -> Any:
+    """A field's default, made if it is made by a factory; MISSING when it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _walk(schema: type, prefix: str) -> Iterator[Key]:
+    types = get_type_hints(schema)
+    meanings = _meanings(schema)
+    for field in fields(schema):
+        name, annotation = prefix + field.name, types[field.name]
+        if annotation is TrainerConfig:
+            continue
+        if is_dataclass(annotation) and isinstance(annotation, type):
+            yield from _walk(annotation, f"{name}.")
+        else:
+            yield Key(name, annotation, default_of(field), meanings.get(field.name, ""))
+
+
+def _meanings(schema: type) -> dict[str, str]:
+    """The string under each field in the schema's source."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(schema))).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        line.target.id: " ".join(below.value.value.split())
+        for line, below in zip(body.body, body.body[1:], strict=False)
+        if isinstance(line, ast.AnnAssign)
+        and isinstance(line.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(below.value.value, str)
+    }

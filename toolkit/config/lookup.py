@@ -1,0 +1,73 @@
+"""Where configs, data sets and bases are found: the working directory first, then the package.
+
+An installed package holds `configs` and `datasets` itself; an editable install uses the clone's.
+"""
+
+from pathlib import Path
+
+import toolkit
+from toolkit.config.suggest import nearest
+from toolkit.errors import InputError
+
+_PACKAGE = Path(toolkit.__file__).resolve().parent
+SHIPPED = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent
+"""The folder that holds the shipped `configs` and `datasets`."""
+
+
+def config_roots() -> list[Path]:
+    """The `configs` folders that exist, the one to ask first in front."""
+    roots = [Path.cwd() / "configs", SHIPPED / "configs"]
+    return [root for root in dict.fromkeys(root.resolve() for root in roots) if root.is_dir()]
+
+
+def choices(group: str) -> list[str]:
+    """The names that `group=` can take, sorted."""
+    return sorted({file.stem for root in config_roots() for file in (root / group).glob("*.yaml")})
+
+
+def find_config(group: str, name: str) -> Path:
+    """The file `configs/group/name.yaml`; InputError with the nearest names when there is none."""
+    for root in config_roots():
+        file = root / group / f"{name}.yaml"
+        if file.parent == root / group and file.is_file():
+            return file
+    raise InputError(f"there is no {group}={name} ({nearest(name, choices(group))})")
+
+
+def find_dataset(path: Path) -> Path:
+    """The existing folder of images that `path` means; InputError when there is none."""
+    for folder in (path, path.expanduser(), SHIPPED / path):
+        if folder.is_dir():
+            return folder.resolve()
+    raise InputError(f"no folder {str(path)!r}: give one with concept.images=FOLDER")
+
+
+def find_base(path: str) -> str:
+    """The base that `path` means: an existing file or folder, a packaged asset, or a hub id.
+
+    A hub id comes back as it is; InputError for what can be none of them.
+    """
+    local = Path(path).expanduser()
+    if path and local.exists():
+        return str(local.resolve())
+    if path.startswith("assets/"):
+        return str(_PACKAGE / path)
+    is_hub_id = path.count("/") <= 1 and all(c.isalnum() or c in "-_./" for c in path)
+    if (
+        not path
+        or not is_hub_id
+        or path[0] in "./~"
+        or path.endswith("/")
+        or local.suffix in _FILES
+    ):
+        raise InputError(f"model.path={path}: no such file or folder, and no hub id")
+    return path
+
+
+def base_name(path: str) -> str:
+    """The last part of a base's path, without the suffix of a weights file."""
+    last = Path(path).expanduser().resolve().name
+    return Path(last).stem if Path(last).suffix in _FILES else last
+
+
+_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

@@ -1,0 +1,229 @@
+"""The typed configs. Defaults stand here; the files in `configs/` say only what differs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from toolkit.composition.method import Method
+from toolkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The base: which weights, and how to hold them."""
+
+    name: str
+    """MODEL in the paths of results."""
+    path: str
+    """A diffusers folder, a single .safetensors file, or a hub id."""
+    guidance_downscale: int | None = None
+    """Latent pixels per cell of the map that the constraints read; null: the base's own."""
+    width: int = 512
+    """Pixels the base was trained at."""
+    height: int = 512
+    """Pixels the base was trained at."""
+    gradient_checkpointing: bool = False
+    """Less memory for more time, in training and in the guidance pass."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """The weights' type; null follows trainer.precision."""
+    compile: bool = False
+    """Run the U-Net through torch.compile."""
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or self.name in (".", ".."):
+            raise InputError(f"model.name={self.name}: cannot be the name of a folder")
+        if self.guidance_downscale is not None:
+            _at_least("model.guidance_downscale", self.guidance_downscale, 1)
+        _at_least("model.width", self.width, 1)
+        _at_least("model.height", self.height, 1)
+
+
+@dataclass(frozen=True)
+class ConceptConfig:
+    """One concept to learn, and where its images are."""
+
+    name: str
+    """The concept's name: <NAME> in prompts."""
+    images: Path
+    """The folder of its images, with captions and masks where there are any."""
+    class_word: str
+    """What it is, in a word the base knows."""
+
+    def __post_init__(self) -> None:
+        check_concept_name(self.name)
+        if not self.class_word.strip():
+            raise InputError("concept.class_word is empty: say what it is, as dog")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Stage one. The defaults suit Stable Diffusion."""
+
+    steps: int = 800
+    """Optimiser steps."""
+    batch_size: int = 4
+    """Images per step and device."""
+    learning_rate_text_encoder: float = 1e-5
+    """Of the text encoder's LoRA."""
+    learning_rate_unet: float = 1e-4
+    """Of the U-Net's LoRA."""
+    learning_rate_embeddings: float = 1e-3
+    """Of the concept's token embeddings."""
+    rank: int = 4
+    """Of every LoRA."""
+    noise_offset: float = 0.01
+    """Share of noise that is one value over a whole channel."""
+    seed: int = 0
+    """Of everything random in training."""
+    mask_loss: bool = True
+    """Take the loss inside the masks, for images that have one."""
+    attention_regularisation: float = 0.0
+    """Weight of holding the tokens' attention to the masks."""
+    max_embedding_norm: float | None = 0.55
+    """Embeddings stop training at this norm; null: never."""
+    checkpoint_every_steps: int = 100
+    """How often training can be resumed from."""
+    sample_every_steps: int = 200
+    """How often a grid of samples is made; 0: never."""
+    sample_prompts: tuple[str, ...] = ()
+    """What the grid shows; empty: the concept alone."""
+    skip_unreadable: bool = False
+    """Train on the rest when an image cannot be read."""
+    random_crop: bool = False
+    """A new square of each image at each step, instead of its middle."""
+    mirror: bool = False
+    """Also show the images mirrored."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "rank", "checkpoint_every_steps"):
+            _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in (
+            "learning_rate_text_encoder",
+            "learning_rate_unet",
+            "learning_rate_embeddings",
+            "noise_offset",
+            "seed",
+            "attention_regularisation",
+            "sample_every_steps",
+        ):
+            _at_least(f"training.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a picture is denoised."""
+
+    steps: int = 50
+    """Denoising steps."""
+    guidance_scale: float = 7.5
+    """Classifier-free guidance."""
+
+    def __post_init__(self) -> None:
+        _at_least("sampling.steps", self.steps, 1)
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """Where measurements and pictures are logged."""
+
+    kind: Literal["csv", "wandb", "none"] = "csv"
+    """csv writes files only; wandb adds a W&B run; none writes no log."""
+    project: str = "lora-composer-toolkit"
+    """The W&B project."""
+    max_images: int = 64
+    """Pictures logged in one run, at most."""
+
+    def __post_init__(self) -> None:
+        _at_least("logger.max_images", self.max_images, 0)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Arguments for `lightning.Trainer`, by name."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What `toolkit train` does for one concept."""
+
+    concept: ConceptConfig
+    model: ModelConfig
+    training: TrainingConfig
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+
+@dataclass(frozen=True)
+class ComposeConfig:
+    """What `toolkit compose` does. Either `layouts` or `layouts_file` is given."""
+
+    model: ModelConfig
+    method: Method
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    layouts: tuple[Path, ...] = ()
+    layouts_file: Path | None = None
+    seeds: tuple[int, ...] = (0,)
+    batch_size: int | None = None
+    """Pictures made at once; null: from the free memory."""
+    overwrite: bool = False
+    """Make everything anew, also what is there and whole."""
+    strict: bool = False
+    """Start nothing when a line of the layouts file is wrong."""
+    figures: bool = True
+    """Also save the attention maps and the loss curve of each picture."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None:
+            _at_least("batch_size", self.batch_size, 1)
+
+    @property
+    def method_name(self) -> str:
+        """METHOD in the paths of results."""
+        return self.method.name
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What `toolkit sample` does."""
+
+    concept: str
+    prompt: str
+    """The picture; <NAME> stands for the concept, and is the default."""
+    width: int
+    """Pixels; the default is the base's."""
+    height: int
+    """Pixels; the default is the base's."""
+    model: ModelConfig
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    seeds: tuple[int, ...] = (0,)
+    negative_prompt: str = ""
+    """What the picture should not show."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        check_concept_name(self.concept)
+        _at_least("width", self.width, 1)
+        _at_least("height", self.height, 1)
+
+
+def _at_least(key: str, value: float, least: int) -> None:
+    if not value >= least:
+        raise InputError(f"{key} must be at least {least}, got {value}")
+
+
+def check_concept_name(name: str) -> None:
+    """A concept's name becomes a file name and <NAME> in prompts."""
+    if not name or any(not (character.isalnum() or character in "-_") for character in name):
+        raise InputError(f"concept={name}: a name has letters, digits, - and _ only")
