@@ -1,0 +1,171 @@
+"""The commands: read the arguments, call what does the work, end with its exit code."""
+
+import errno
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from toolkit.config.commands import (
+    COMPOSE,
+    SAMPLE,
+    TRAIN,
+    Shape,
+    read_compose,
+    read_sample,
+    read_train,
+)
+from toolkit.config.help import describe, describe_groups
+from toolkit.config.suggest import nearest
+from toolkit.errors import InputError, RunError
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One `toolkit NAME`: what its help says, and what runs it."""
+
+    summary: str
+    examples: tuple[str, ...]
+    shape: Shape
+    run: Callable[[Sequence[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0: done, 1: failed while running, 2: wrong input, 130: interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        return _fail(error, WRONG_INPUT)
+    except RunError as error:
+        return _fail(error, FAILED)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return DONE if arguments else WRONG_INPUT
+    if arguments[0] == "--version":
+        print(version("lora-composer-toolkit"))
+        return DONE
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise InputError(f"unknown command {name!r} ({nearest(name, COMMANDS)})")
+    if {"-h", "--help"} & set(rest):
+        print(_help(name))
+        return DONE
+    return COMMANDS[name].run(rest)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    failed = done = 0
+    for config in read_train(arguments):
+        try:
+            path = _entry("toolkit.training.run", "train")(config)
+        except (InputError, RunError) as error:
+            if isinstance(error, InputError) and not (done or failed):
+                raise
+            failed += 1
+            _fail(f"{config.concept.name}: {error}", FAILED)
+            continue
+        done += 1
+        _say(f"{config.concept.name}: {path}")
+    return FAILED if failed else DONE
+
+
+def _compose(arguments: Sequence[str]) -> int:
+    config = read_compose(arguments)
+    code: int = _entry("toolkit.composition.run", "compose")(config)
+    _say(f"pictures: {config.output_dir / 'compose' / config.method_name}")
+    return code
+
+
+def _sample(arguments: Sequence[str]) -> int:
+    config = read_sample(arguments)
+    code: int = _entry("toolkit.composition.run", "sample")(config)
+    _say(f"pictures: {config.output_dir / 'sample' / config.model.name / config.concept}")
+    return code
+
+
+COMMANDS = {
+    "train": Command(
+        "learn one concept from a folder of images",
+        (
+            "toolkit train concept=dog,cat",
+            "toolkit train concept=rex concept.images=photos/rex concept.class_word=dog",
+        ),
+        TRAIN,
+        _train,
+    ),
+    "compose": Command(
+        "put several trained concepts into one picture, each in its box",
+        (
+            "toolkit compose layout=scene1 seeds=4",
+            "toolkit compose layouts=night.jsonl trainer=ddp trainer.devices=8",
+            "toolkit compose layout=mine.yaml method.fill_loss=false",
+        ),
+        COMPOSE,
+        _compose,
+    ),
+    "sample": Command(
+        "make pictures of one trained concept alone",
+        ('toolkit sample concept=dog prompt="<dog> on the beach" seeds=8',),
+        SAMPLE,
+        _sample,
+    ),
+}
+
+
+def _entry(module: str, name: str) -> Callable[[Any], Any]:
+    """What does a command's work; imported only now, so that wrong input is told without torch."""
+    entry: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+    return entry
+
+
+def _overview() -> str:
+    lines = ["toolkit COMMAND [key=value ...]"]
+    for name, command in COMMANDS.items():
+        lines += ["", f"{name}: {command.summary}", f"  {command.examples[0]}"]
+        lines += [f"  {line}" for line in describe_groups(command.shape).splitlines()[1:]]
+    lines += ["", "group=name takes configs/group/name.yaml, from ./configs first."]
+    lines += ["All keys of a command with their defaults: toolkit COMMAND --help"]
+    return "\n".join(lines)
+
+
+def _help(name: str) -> str:
+    command = COMMANDS[name]
+    examples = [f"  {example}" for example in command.examples]
+    return "\n".join(
+        [
+            f"toolkit {name} [key=value ...]: {command.summary}",
+            "",
+            *examples,
+            "",
+            describe(command.shape),
+        ]
+    )
+
+
+def _say(line: str) -> None:
+    """Print from the first process only, where a command runs in several."""
+    if all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+        print(line)
+
+
+def _fail(reason: object, code: int) -> int:
+    print("toolkit: " + " ".join(str(reason).split()), file=sys.stderr)
+    return code
