@@ -1,0 +1,161 @@
+"""Commands end with the right exit code and say why, before anything slow is imported."""
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit import cli
+from toolkit.config import ComposeConfig, SampleConfig, TrainConfig
+from toolkit.errors import InputError, RunError
+
+Work = Callable[[Any], Any]
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], list[Any]]:
+    """Puts a function in the place of what a command calls; gives the list of its configs."""
+
+    def replace(function: Work) -> list[Any]:
+        seen: list[Any] = []
+
+        def record(config: Any) -> Any:
+            seen.append(config)
+            return function(config)
+
+        monkeypatch.setattr(cli, "_entry", lambda module, name: record)
+        return seen
+
+    return replace
+
+
+def fails(error: BaseException) -> Work:
+    def function(config: Any) -> Any:
+        raise error
+
+    return function
+
+
+def test_train_trains_each_concept_in_turn(
+    work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = work(lambda config: Path(f"{config.concept.name}.safetensors"))
+    assert cli.main(["train", "concept=dog,cat"]) == 0
+    assert all(type(config) is TrainConfig for config in seen)
+    assert [config.concept.name for config in seen] == ["dog", "cat"]
+    assert capsys.readouterr().out.split("\n")[:2] == [
+        "dog: dog.safetensors",
+        "cat: cat.safetensors",
+    ]
+
+
+def test_train_goes_on_when_one_concept_fails(
+    work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: TrainConfig) -> Path:
+        if config.concept.name == "dog":
+            raise RunError("the loss is NaN")
+        return Path("x")
+
+    seen = work(train)
+    assert cli.main(["train", "concept=dog,cat"]) == 1
+    assert len(seen) == 2
+    assert "dog: the loss is NaN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_compose_ends_with_its_batchs_code(code: int, work: Callable[[Work], list[Any]]) -> None:
+    seen = work(lambda config: code)
+    assert cli.main(["compose", "layout=scene1"]) == code
+    assert [type(config) for config in seen] == [ComposeConfig]
+
+
+def test_sample_gets_its_prompt(work: Callable[[Work], list[Any]]) -> None:
+    seen = work(lambda config: 0)
+    assert cli.main(["sample", "concept=dog", "prompt=<dog> on the beach"]) == 0
+    assert type(seen[0]) is SampleConfig and seen[0].prompt == "<dog> on the beach"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("no such\nconcept"), 2),
+        (RunError("the loss is NaN"), 1),
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(
+    error: BaseException,
+    code: int,
+    work: Callable[[Work], list[Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    work(fails(error))
+    assert cli.main(["compose", "layout=scene1"]) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith("toolkit: ") and shown.count("\n") == 1
+
+
+def test_a_bug_is_not_hidden(work: Callable[[Work], list[Any]]) -> None:
+    work(fails(FileNotFoundError(errno.ENOENT, "x")))
+    with pytest.raises(FileNotFoundError):
+        cli.main(["compose", "layout=scene1"])
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compoze", "layout=scene1"]) == 2
+    assert "nearest: compose" in capsys.readouterr().err
+
+
+def test_no_command_shows_the_help_and_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "toolkit COMMAND" in capsys.readouterr().out
+
+
+def test_help_lists_commands_and_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for word in (*cli.COMMANDS, "mini (default)", "scene1", "slurm", "wandb"):
+        assert word in shown
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_commands_help_lists_choices_keys_and_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for word in (
+        f"toolkit {command} ",
+        "mini (default), sd15",
+        "model.gradient_checkpointing=false",
+        "sampling.guidance_scale=7.5",
+        "output_dir=outputs",
+        "num_nodes",
+    ):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--help", 0),
+        ("compose --help", 0),
+        ("train concept=dgo", 2),
+        ("compose layout=scene1 trainer.device=2", 2),
+    ],
+)
+def test_help_and_wrong_input_come_before_torch(arguments: str, code: int) -> None:
+    program = (
+        "import sys; from toolkit.cli import main; code = main(sys.argv[1:]);"
+        " assert not {'torch', 'lightning', 'diffusers'} & set(sys.modules); sys.exit(code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True
+    )
+    assert ended.returncode == code, ended.stderr
