@@ -8,7 +8,7 @@ from toolkit.composition.conditioning import prepare
 from toolkit.composition.guidance import attention_maps, self_maps
 from toolkit.composition.layout import Layout, Region
 from toolkit.composition.method import Method, Preset
-from toolkit.composition.sampler import Step, compose
+from toolkit.composition.sampler import compose
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError
 

@@ -169,7 +169,8 @@ def load_base(
     if all(layer.downscale != guidance_downscale for layer in base.layers):
         have = sorted({layer.downscale for layer in base.layers})
         raise InputError(
-            f"base {name} has no attention at guidance_downscale={guidance_downscale}, only at {have}"
+            f"base {name} has no attention at guidance_downscale={guidance_downscale}; take one "
+            f"of {have}"
         )
     return base
 

@@ -1,6 +1,7 @@
 """The guidance pass: attention maps of the current latents, and the update they ask for."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -74,13 +75,8 @@ def attention_maps(
         wants_self_attention=self_attention,
     )
     size = (latents.shape[2], latents.shape[3])
-    with composed_attention(base, shares, method, size, recorder):
-        try:
-            base.unet(
-                latents.to(base.dtype), timestep, encoder_hidden_states=_unused(base, latents)
-            )
-        except MapsComplete:
-            pass
+    with composed_attention(base, shares, method, size, recorder), suppress(MapsComplete):
+        base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=_unused(base, latents))
     return recorder.maps
 
 

@@ -42,6 +42,8 @@ def compose(config: ComposeConfig) -> int:
 
     Raises InputError before any model loads when a layout or a concept file is wrong.
     """
+    if config.trainer.arguments.get("inference_mode"):
+        raise InputError("trainer.inference_mode=true: composing needs gradients of the latents")
     layouts = _read_layouts(config)
     folder = config.output_dir / "compose" / config.method_name
     failed = _make(
