@@ -132,6 +132,8 @@ COMMANDS = {
 
 def _entry(module: str, name: str) -> Callable[[Any], Any]:
     """What does a command's work; imported only now, so that wrong input is told without torch."""
+    if "toolkit.quiet" not in sys.modules:
+        importlib.import_module("toolkit.quiet").quiet_libraries()
     entry: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
     return entry
 
