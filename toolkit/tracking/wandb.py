@@ -16,7 +16,7 @@ def wandb_mode() -> str:
     """`online` when the person is logged in, else `offline`; it never asks."""
     if os.environ.get("WANDB_MODE"):
         return os.environ["WANDB_MODE"]
-    return "online" if wandb.api.api_key else "offline"
+    return "online" if wandb.login(prompt=False) else "offline"
 
 
 class CompositionTable(Callback):
