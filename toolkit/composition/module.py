@@ -1,7 +1,7 @@
 """Composing as a Lightning predict loop."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -58,6 +58,8 @@ class Composer(LightningModule):
         self.steps = steps
         self.guidance_scale = guidance_scale
         self.ready: dict[str, Conditioning] = {}
+        self.on_step: Callable[[int], None] = lambda pictures: None
+        """Called after each denoising step with how many pictures made it."""
 
     def on_predict_start(self) -> None:
         """Refuse inference mode: the constraints need gradients of the latents."""
@@ -81,6 +83,8 @@ class Composer(LightningModule):
         done = [Composition(item) for item in batch]
 
         def watch(step: Step) -> None:
+            if step.number >= 0:
+                self.on_step(len(batch))
             for index, guidance in step.guidance.items():
                 done[index].steps.append(refined_step(step.number, guidance, self.method))
 

@@ -7,20 +7,32 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from toolkit.composition.module import Composition
+from toolkit.composition.module import Composer, Composition
 
 
 class BatchProgress(Callback):
-    """Counts pictures, on the first process, in units of its own share of the work."""
+    """Counts denoising steps, so that a single slow picture shows its time left as well.
+
+    It stands on the first process and takes the others to be as fast.
+    """
 
     def __init__(self, pictures: int) -> None:
         self.pictures = pictures
+        self.done = 0
         self.failed = 0
         self.bar: tqdm[Any] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.bar = tqdm(total=self.pictures, unit="picture", desc="composing")
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Composer)
+        total = self.pictures * pl_module.steps
+        self.bar = bar = tqdm(total=total, unit="step", desc=f"composing {self.pictures}")
+
+        def advance(pictures: int) -> None:
+            bar.update(min(pictures * trainer.world_size, total - bar.n))
+
+        pl_module.on_step = advance
 
     def on_predict_batch_end(
         self,
@@ -34,10 +46,10 @@ class BatchProgress(Callback):
         if self.bar is None:
             return
         compositions: Sequence[Composition] = outputs
-        self.failed += sum(composition.error is not None for composition in compositions)
-        self.bar.set_postfix(failed=self.failed)
-        left = self.pictures - self.bar.n
-        self.bar.update(min(len(compositions) * trainer.world_size, left))
+        failed = sum(composition.error is not None for composition in compositions)
+        self.failed += failed
+        self.done += len(compositions) - failed
+        self.bar.set_postfix(done=self.done, failed=self.failed)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.bar is not None:
