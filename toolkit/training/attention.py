@@ -1,0 +1,86 @@
+"""Cross-attention in which layer i hears encoding i (P+, arXiv 2303.09522)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import Tensor
+
+from toolkit.base import Base
+
+
+@dataclass
+class CrossAttentionMaps:
+    """Collects cross-attention probabilities at one resolution during a forward pass.
+
+    downscale: which layers are read: those whose map is the latent's height over this.
+    maps: for each such layer, (batch, cells, places), averaged over heads.
+    """
+
+    downscale: int
+    maps: list[Tensor] = field(default_factory=list)
+
+    def take(self) -> Tensor:
+        """(batch, cells, places), averaged over layers; what was collected is forgotten."""
+        mean = torch.stack(self.maps).mean(dim=0)
+        self.maps.clear()
+        return mean
+
+
+@contextmanager
+def layerwise_cross_attention(
+    base: Base, recorder: CrossAttentionMaps | None = None
+) -> Iterator[None]:
+    """Let the U-Net take encodings of (batch, layers, places, dim), one for each layer.
+
+    Encodings of (batch, places, dim), which all layers share, still work. The block must span the
+    backward pass too: gradient checkpointing runs the layers again there.
+    """
+    attentions: list[Attention] = [
+        base.unet.get_submodule(layer.cross_attention) for layer in base.layers
+    ]
+    before = [attention.processor for attention in attentions]
+    try:
+        for index, (layer, attention) in enumerate(zip(base.layers, attentions, strict=True)):
+            reads = recorder is not None and recorder.downscale == layer.downscale
+            attention.processor = LayerwiseProcessor(index, recorder if reads else None)
+        yield
+    finally:
+        for attention, processor in zip(attentions, before, strict=True):
+            attention.processor = processor
+
+
+class LayerwiseProcessor(AttnProcessor2_0):  # type: ignore[misc]
+    """diffusers' fused attention, on this layer's own encoding."""
+
+    def __init__(self, index: int, recorder: CrossAttentionMaps | None = None) -> None:
+        super().__init__()
+        self.index = index
+        self.recorder = recorder
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        """(batch, cells, channels) to the same shape; diffusers fixes the argument names."""
+        encoding = encoder_hidden_states
+        if encoding.ndim == 4:
+            encoding = encoding[:, self.index]
+        if self.recorder is not None:
+            self.recorder.maps.append(_probabilities(attn, hidden_states, encoding))
+        output: Tensor = super().__call__(attn, hidden_states, encoding, attention_mask, temb)
+        return output
+
+
+def _probabilities(attn: Attention, hidden_states: Tensor, encoding: Tensor) -> Tensor:
+    """(batch, cells, places) attention probabilities, averaged over heads."""
+    query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+    key = attn.to_k(encoding).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+    scores = (query * attn.scale) @ key.transpose(-1, -2)
+    return scores.softmax(dim=-1, dtype=torch.float32).mean(dim=1)

@@ -1,0 +1,59 @@
+"""The training loss of ED-LoRA, as pure functions."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def noisy_latents(latents: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
+    """Forward diffusion: sqrt(a) x0 + sqrt(1 - a) eps (DDPM, eq. 4).
+
+    latents, noise: (n, channels, h, w). signal: (n,), a = cumulative alpha of each timestep.
+    """
+    signal = signal.view(-1, 1, 1, 1)
+    return signal.sqrt() * latents + (1 - signal).sqrt() * noise
+
+
+def target(latents: Tensor, noise: Tensor, signal: Tensor, prediction_type: str) -> Tensor:
+    """What the U-Net is asked for: eps, or v = sqrt(a) eps - sqrt(1 - a) x0 (arXiv 2202.00512).
+
+    Shapes as in `noisy_latents`. prediction_type: "epsilon", "v_prediction" or "sample".
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "sample":
+        return latents
+    if prediction_type != "v_prediction":
+        raise ValueError(f"unknown prediction type {prediction_type}")
+    signal = signal.view(-1, 1, 1, 1)
+    return signal.sqrt() * noise - (1 - signal).sqrt() * latents
+
+
+def masked_mse(prediction: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """Eq. 1: mean squared error inside the mask, each picture with the same weight.
+
+    prediction, wanted: (n, channels, h, w). mask: (n, 1, h, w) in 0..1, nowhere all 0.
+    Returns a scalar; with a mask of ones it is the plain mean squared error.
+    """
+    error = (prediction.float() - wanted.float()).square().mean(dim=1, keepdim=True)
+    inside = (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
+    return inside.mean()
+
+
+def attention_loss(random_map: Tensor, class_map: Tensor, mask: Tensor) -> Tensor:
+    """Mix-of-Show's regulariser: V_class's map is held to the mask, V_rand's stays inside it.
+
+    random_map, class_map: (n, h, w) cross-attention probabilities of the two tokens.
+    mask: (n, h, w) in 0..1.
+    Both maps are scaled to a peak of 1 first. Returns a scalar in 0..2.
+    """
+    random_map = random_map / random_map.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    class_map = class_map / class_map.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    held = functional.mse_loss(class_map, mask)
+    strayed = (random_map * (1 - mask)).square().mean()
+    return held + strayed
+
+
+def mean_norm(embeddings: Tensor) -> Tensor:
+    """Mean length of (tokens, layers, dim) embeddings: a scalar."""
+    return torch.linalg.vector_norm(embeddings.float(), dim=-1).mean()

@@ -1,0 +1,237 @@
+"""`toolkit train` for one concept: from a checked config to a concept file."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from toolkit.base import Base, load_base
+from toolkit.concept import load_concept, save_concept
+from toolkit.config.schema import TrainConfig
+from toolkit.errors import InputError, RunError
+from toolkit.files import sha256_of
+from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
+from toolkit.training.callbacks import (
+    Checkpoints,
+    Interrupted,
+    Measurements,
+    SampleGrids,
+    TimeLeft,
+    WandbRun,
+)
+from toolkit.training.concept_folder import ConceptImage, names_concept, read_concept_folder
+from toolkit.training.data import ConceptData, Draws, Views
+from toolkit.training.ed_lora import initial_embeddings, lora_injected
+from toolkit.training.module import ConceptTraining, LearningRates
+
+logger = logging.getLogger(__name__)
+
+_NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+
+
+def train(config: TrainConfig) -> Path:
+    """Train one concept, going on from its last checkpoint; returns its file.
+
+    Does nothing when the file is there and was made with the same settings, images and base.
+    Raises InputError before anything heavy starts, RunError when training fails, and
+    KeyboardInterrupt on Ctrl-C, after the checkpoint was saved.
+    """
+    concept, options = config.concept, config.training
+    _check_prompts(options.sample_prompts, concept.name)
+    images = read_concept_folder(concept.images, concept.name, options.skip_unreadable)
+    base = _load(config)
+    file = config.output_dir / "concepts" / config.model.name / f"{concept.name}.safetensors"
+    folder = config.output_dir / "runs" / "train" / config.model.name / concept.name
+    trainer = _trainer(config, folder)
+    settings = _settings(config, trainer, base, images)
+    if _is_done(file, settings):
+        logger.info("%s is already there, trained with these settings", file)
+        return file
+    recorder = None
+    if options.attention_regularisation > 0:
+        recorder = CrossAttentionMaps(base.guidance_downscale)
+    generator = torch.Generator("cpu").manual_seed(options.seed)
+    embeddings = initial_embeddings(base, concept.class_word, generator)
+    with lora_injected(base, options.rank, generator), layerwise_cross_attention(base, recorder):
+        training = ConceptTraining(
+            base,
+            concept.name,
+            settings,
+            embeddings,
+            LearningRates(
+                options.learning_rate_text_encoder,
+                options.learning_rate_unet,
+                options.learning_rate_embeddings,
+            ),
+            options.steps,
+            mask_loss=options.mask_loss,
+            max_embedding_norm=options.max_embedding_norm,
+            attention_weight=options.attention_regularisation,
+            recorder=recorder,
+        )
+        _check_captions(training, images)
+        views = Views(
+            (config.model.width, config.model.height), options.random_crop, options.mirror
+        )
+        draws = Draws(options.seed, options.batch_size, options.noise_offset, len(training.signal))
+        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
+        if trainer.is_global_zero:
+            save_concept(training.concept(concept.class_word), file)
+    return file
+
+
+def _load(config: TrainConfig) -> Base:
+    model = config.model
+    precision = str(config.trainer.arguments.get("precision") or "32").split("-")[0]
+    following = {"16": "float16", "bf16": "bfloat16"}.get(precision, "float32")
+    base = load_base(
+        model.path,
+        model.name,
+        guidance_downscale=model.guidance_downscale or 4,
+        dtype=getattr(torch, model.dtype or following),
+    )
+    for side, pixels in (("width", model.width), ("height", model.height)):
+        if pixels % base.size_multiple:
+            raise InputError(
+                f"model.{side}={pixels}: must be a multiple of {base.size_multiple} for {base.name}"
+            )
+    if model.gradient_checkpointing:
+        base.unet.enable_gradient_checkpointing()
+        base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+    if model.compile:
+        base.unet.compile()
+    return base
+
+
+def _trainer(config: TrainConfig, folder: Path) -> Trainer:
+    arguments: dict[str, Any] = {"enable_model_summary": False, **config.trainer.arguments}
+    arguments |= {
+        "max_steps": config.training.steps,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "use_distributed_sampler": False,
+        "default_root_dir": folder,
+        "callbacks": _callbacks(config, folder),
+    }
+    return Trainer(**arguments)
+
+
+def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
+    """In the order in which they act after a step; the checkpoint comes last."""
+    name, options = config.concept.name, config.training
+    grids = SampleGrids(
+        folder / "samples",
+        options.sample_every_steps,
+        options.sample_prompts or (f"<{name}>",),
+        (config.model.width, config.model.height),
+        config.sampling.steps,
+        config.sampling.guidance_scale,
+    )
+    chosen: list[Callback] = [grids]
+    if config.trainer.arguments.get("enable_progress_bar", True):
+        chosen.append(TimeLeft(f"train {name}"))
+    if config.logger.kind != "none":
+        chosen.append(Measurements(folder / "metrics.csv"))
+    if config.logger.kind == "wandb":
+        chosen.append(
+            WandbRun(config.logger.project, name, folder, config.logger.max_images, grids)
+        )
+    return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
+
+
+def _fit(trainer: Trainer, training: ConceptTraining, data: ConceptData, checkpoint: Path) -> None:
+    resume = checkpoint if _fits(checkpoint, training.settings) else None
+    if resume:
+        logger.info("going on from %s", resume)
+    try:
+        trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    except SystemExit:  # Lightning's answer to Ctrl-C outside of a step
+        raise KeyboardInterrupt from None
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            "not enough GPU memory: lower training.batch_size, or set "
+            "model.gradient_checkpointing=true"
+        ) from error
+
+
+def _settings(
+    config: TrainConfig, trainer: Trainer, base: Base, images: Sequence[ConceptImage]
+) -> dict[str, str]:
+    """Everything the result depends on, for the record and to tell whether it must be made anew."""
+    chosen = {key: value for key, value in asdict(config.training).items() if key not in _NO_EFFECT}
+    chosen |= {
+        "class_word": config.concept.class_word,
+        "width": config.model.width,
+        "height": config.model.height,
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "precision": trainer.precision,
+        "devices": trainer.world_size,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "base": f"{base.architecture} {base.weights}",
+        "images": _digest(images),
+    }
+    return {key: json.dumps(value) for key, value in chosen.items()}
+
+
+def _digest(images: Sequence[ConceptImage]) -> str:
+    """Changes when an image, a mask, a caption or a repeat count does."""
+    facts = [
+        (sha256_of(image.path), image.caption, image.mask and sha256_of(image.mask), image.repeats)
+        for image in images
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _is_done(file: Path, settings: dict[str, str]) -> bool:
+    try:
+        return dict(load_concept(file).training) == settings
+    except InputError:
+        return False
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
+    """Whether the checkpoint is there and was made with the same settings."""
+    if not checkpoint.is_file():
+        return False
+    held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    if held.get("settings") == settings:
+        return True
+    logger.info("%s was made with other settings: training anew", checkpoint)
+    return False
+
+
+def _check_prompts(prompts: Sequence[str], name: str) -> None:
+    for prompt in prompts:
+        if not names_concept(prompt, name):
+            raise InputError(
+                f"training.sample_prompts: {prompt!r} does not name the concept: "
+                f"write <{name}> in it"
+            )
+
+
+def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
+    """Say which words do not fit into the text encoder's window; the concept must."""
+    for image in images:
+        prompt = training.tokenise(image.caption)
+        if prompt.lost:
+            logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
+        if not prompt.concept_tokens:
+            raise InputError(
+                f"caption of {image.path} is too long: <{training.name}> stands where the text "
+                "encoder no longer reads; move it to the front"
+            )

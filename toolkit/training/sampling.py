@@ -1,0 +1,49 @@
+"""Plain sampling of one concept: what the grids of training show."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from toolkit.base import Base
+from toolkit.base.text import encode, encode_layerwise, tokenise
+from toolkit.composition.sampler import initial_noise
+from toolkit.errors import RunError
+
+
+@torch.no_grad()
+def sample(
+    base: Base,
+    prompt: str,
+    words: Sequence[str],
+    embeddings: Tensor,
+    seeds: Sequence[int],
+    size: tuple[int, int],
+    steps: int,
+    guidance_scale: float,
+    negative_prompt: str = "",
+) -> Tensor:
+    """(seeds, channels, h, w) latents, by classifier-free guidance with DPM-Solver++.
+
+    Runs under `layerwise_cross_attention`, and whatever LoRA is on the base acts.
+    words, embeddings: the concept's tokens as the prompt writes them, and their
+    (tokens, layers, dim) values. size: width and height in pixels.
+    Raises RunError when the latents stop being finite.
+    """
+    positive = encode_layerwise(
+        base.text_encoder, [tokenise(prompt, base.tokenizer, words)], embeddings
+    )
+    negative = encode(base.text_encoder, [tokenise(negative_prompt, base.tokenizer)])
+    negative = negative[:, None].expand_as(positive)
+    encodings = torch.cat([negative, positive]).repeat_interleave(len(seeds), dim=0)
+    encodings = encodings.to(base.dtype)
+    scheduler = base.sampler(steps)
+    latents = initial_noise(base, *size, seeds) * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        both = torch.cat([latents, latents]).to(base.dtype)
+        against, towards = base.unet(both, timestep, encodings).sample.float().chunk(2)
+        guided = against + guidance_scale * (towards - against)
+        latents = scheduler.step(guided, timestep, latents).prev_sample
+    if not latents.isfinite().all():
+        raise RunError("sampling gave values that are not finite")
+    return latents
