@@ -1,0 +1,137 @@
+"""What a newcomer does, through the command line, on the embedded base: train, compose, sample."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from toolkit.cli import main
+from toolkit.concept import load_concept
+
+LAYOUT = """
+name: twins
+prompt: two dogs on grass
+width: 256
+height: 128
+regions:
+  - {concept: rex, prompt: <rex>, box: [0.05, 0.15, 0.45, 0.95]}
+  - {concept: rex, prompt: "<rex>, sitting", box: [0.55, 0.15, 0.95, 0.95]}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside the clone with images of one's own, and a concept trained on them."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "pictures").mkdir()
+    for number, colour in enumerate(("brown", "orange", "tan")):
+        Image.new("RGB", (96, 128), colour).save(folder / "pictures" / f"{number}.png")
+    code = main(
+        [
+            "train",
+            "concept=rex",
+            f"concept.images={folder / 'pictures'}",
+            "concept.class_word=dog",
+            "training.steps=2",
+            "training.batch_size=1",
+            "training.sample_every_steps=0",
+            "trainer=cpu",
+            f"output_dir={folder / 'out'}",
+        ]
+    )
+    assert code == 0
+    (folder / "twins.yaml").write_text(LAYOUT)
+    return folder
+
+
+def compose(folder: Path, *arguments: str) -> int:
+    return main(
+        [
+            "compose",
+            f"layout={folder / 'twins.yaml'}",
+            f"output_dir={folder / 'out'}",
+            "sampling.steps=2",
+            "trainer=cpu",
+            *arguments,
+        ]
+    )
+
+
+def test_training_leaves_a_concept_file_that_knows_what_it_is(trained: Path) -> None:
+    concept = load_concept(trained / "out" / "concepts" / "mini" / "rex.safetensors")
+    assert concept.name == "rex"
+    assert concept.class_word == "dog"
+    assert concept.base_name == "mini"
+    assert len(concept.embeddings) == 2
+    assert concept.rank == 4
+
+
+def test_composing_leaves_a_picture_figures_and_provenance(trained: Path) -> None:
+    assert compose(trained) == 0
+    folder = trained / "out" / "compose" / "lora_composer" / "twins"
+    assert Image.open(folder / "0.png").size == (256, 128)
+    assert Image.open(folder / "0_attention.png").width > 500
+    assert (folder / "0_losses.png").is_file()
+    assert json.loads((folder / "0.json").read_text())["status"] == "done"
+    assert (folder.parent / "manifest.parquet").is_file()
+
+
+def test_composing_again_makes_only_what_is_missing(trained: Path) -> None:
+    assert compose(trained, "seeds=2") == 0
+    folder = trained / "out" / "compose" / "lora_composer" / "twins"
+    before = (folder / "0.png").stat().st_mtime_ns
+    (folder / "1.png").unlink()
+    assert compose(trained, "seeds=2") == 0
+    assert (folder / "0.png").stat().st_mtime_ns == before
+    assert (folder / "1.png").is_file()
+
+
+def test_a_switch_makes_another_picture(trained: Path) -> None:
+    assert compose(trained) == 0
+    path = trained / "out" / "compose" / "lora_composer" / "twins" / "0.png"
+    full = path.read_bytes()
+    assert compose(trained, "method.injection=false") == 0
+    assert path.read_bytes() != full
+
+
+def test_one_concept_alone(trained: Path) -> None:
+    code = main(
+        [
+            "sample",
+            "concept=rex",
+            "prompt=<rex> on the beach",
+            "sampling.steps=2",
+            "trainer=cpu",
+            f"output_dir={trained / 'out'}",
+        ]
+    )
+    assert code == 0
+    (picture,) = (trained / "out" / "sample").rglob("0.png")
+    assert Image.open(picture).size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (("rex", "max"), (), "not trained yet: max; run: toolkit train concept=max"),
+        (("0.45, 0.95", "0.06, 0.95"), (), "holds no whole cell"),
+        (("256", "250"), (), "multiples of 64"),
+        (("two dogs", "grass " * 90), (), "lost: "),
+        (("name", "name"), ("trainer.inference_mode=true",), "needs gradients"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_started(
+    change: tuple[str, str],
+    arguments: tuple[str, ...],
+    message: str,
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    layout = trained / "wrong.yaml"
+    layout.write_text(LAYOUT.replace(*change).replace("twins", "wrong"))
+    code = compose(trained, f"layout={layout}", *arguments)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2
+    assert message in said
+    assert not (trained / "out" / "compose" / "lora_composer" / "wrong").exists()
