@@ -13,7 +13,7 @@ from toolkit.base import Base
 
 @dataclass
 class CrossAttentionMaps:
-    """Collects cross-attention probabilities at one resolution during a forward pass.
+    """Collects cross-attention probabilities at one resolution during a pass with gradients.
 
     downscale: which layers are read: those whose map is the latent's height over this.
     maps: for each such layer, (batch, cells, places), averaged over heads.
@@ -22,11 +22,13 @@ class CrossAttentionMaps:
     downscale: int
     maps: list[Tensor] = field(default_factory=list)
 
-    def take(self) -> Tensor:
-        """(batch, cells, places), averaged over layers; what was collected is forgotten."""
-        mean = torch.stack(self.maps).mean(dim=0)
+    def mean(self) -> Tensor:
+        """(batch, cells, places), averaged over layers."""
+        return torch.stack(self.maps).mean(dim=0)
+
+    def forget(self) -> None:
+        """Call it before a pass: gradient checkpointing recorded once more in the last backward."""
         self.maps.clear()
-        return mean
 
 
 @contextmanager
@@ -72,7 +74,7 @@ class LayerwiseProcessor(AttnProcessor2_0):  # type: ignore[misc]
         encoding = encoder_hidden_states
         if encoding.ndim == 4:
             encoding = encoding[:, self.index]
-        if self.recorder is not None:
+        if self.recorder is not None and torch.is_grad_enabled():
             self.recorder.maps.append(_probabilities(attn, hidden_states, encoding))
         output: Tensor = super().__call__(attn, hidden_states, encoding, attention_mask, temb)
         return output

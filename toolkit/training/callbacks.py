@@ -123,7 +123,7 @@ class SampleGrids(_EveryStep):
     def pictures(self, training: ConceptTraining, prompt: str) -> Tensor:
         """(seeds, 3, height, width) in 0..1."""
         words = token_names(training.name)
-        recorder, base = training.recorder, training.base
+        base = training.base
         with torch.autocast(base.device.type, enabled=False):
             latents = sample(
                 base,
@@ -135,8 +135,6 @@ class SampleGrids(_EveryStep):
                 self.steps,
                 self.guidance_scale,
             )
-        if recorder is not None:
-            recorder.maps.clear()
         return base.decode(latents)
 
 

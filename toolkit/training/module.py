@@ -83,11 +83,13 @@ class ConceptTraining(LightningModule):
         signal = self.signal[batch.timesteps]
         noisy = noisy_latents(batch.latents, batch.noise, signal)
         wanted = target(batch.latents, batch.noise, signal, self.prediction_type)
+        if self.recorder is not None:
+            self.recorder.forget()
         prediction = self.unet(noisy.to(self.base.dtype), batch.timesteps, self.encode(prompts))
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
         loss = masked_mse(prediction.sample, wanted, inside)
         if self.recorder is not None:
-            regularisation = self.regularisation(self.recorder.take(), prompts, batch)
+            regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
         if not loss.isfinite():
             raise RunError(

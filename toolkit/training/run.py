@@ -105,6 +105,7 @@ def _load(config: TrainConfig) -> Base:
     if model.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        base.text_encoder.train()  # transformers wants it for this; CLIP has no dropout
     if model.compile:
         base.unet.compile()
     return base
