@@ -2,7 +2,7 @@
 
 Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `decoder`, `publish`;
 `sheet` draws prompts to look at. Each is boxed in minutes and can be stopped and run again: it goes
-on from its last checkpoint, on another machine too if the work folder is taken along.
+on from its last checkpoint. On another machine `restore` makes a work folder of the published base.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ def train(arguments: argparse.Namespace) -> None:
     )
 
 
+def restore(arguments: argparse.Namespace) -> None:
+    """Make the work folder from the published base, to train it further."""
+    publish.restore(arguments.work, PUBLISHED)
+
+
 def publishing(arguments: argparse.Namespace) -> None:
     """Write the base's folder from the last checkpoints."""
     publish.publish(_painter(arguments), arguments.work, arguments.to)
@@ -106,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, step in {
         "pack": pack,
         "encoder": encoder,
+        "restore": restore,
         "train": train,
         "decoder": decoder,
         "publish": publishing,

@@ -13,10 +13,19 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
     StableDiffusionPipeline,
 )
 from PIL import Image
+from transformers import CLIPTokenizer
 
+from . import checkpoint
 from .art import World
 from .scenes import Painter
-from .text_to_image import STAGES, TextToImage, read_average, sampling_scheduler, token_ids
+from .text_to_image import (
+    STAGES,
+    TextToImage,
+    new_model,
+    read_average,
+    sampling_scheduler,
+    token_ids,
+)
 
 SHARD = "15MB"
 
@@ -41,6 +50,30 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(work: Path, folder: Path) -> None:
+    """Make a work folder from a published one, to train it further: weights only."""
+    for part in ("vae", "tokenizer"):
+        shutil.copytree(folder / part, work / part, dirs_exist_ok=True)
+    model = new_model(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    model.unet.load_state_dict(pipeline.unet.state_dict())
+    model.text_encoder.load_state_dict(pipeline.text_encoder.state_dict())
+    weights = {
+        f"{name}.{key}": value
+        for name, part in (("text_encoder", model.text_encoder), ("unet", model.unet))
+        for key, value in part.state_dict().items()
+    }
+    seen = json.loads((folder / "held_out.json").read_text())
+    checkpoint.write(
+        work / "text_to_image.pt",
+        model=weights,
+        average=weights,
+        optimizer=None,
+        steps=seen["steps"],
+        samples=seen["samples"],
+    )
 
 
 def assemble(painter: Painter, work: Path) -> tuple[StableDiffusionPipeline, int, int]:

@@ -200,7 +200,8 @@ def train(
     if state:
         networks.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"]:  # none after `restore`: a published folder holds weights only
+            optimizer.load_state_dict(state["optimizer"])
         steps, samples = state["steps"], state["samples"]
     schedule = DDPMScheduler(**NOISE)
     bank = Bank(painter, vae, tokenizer, stage, seed + steps)
