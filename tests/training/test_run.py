@@ -211,7 +211,7 @@ def command(config: TrainConfig, *more: str) -> list[str]:
 SIGNALLED = """
 import os, sys
 from toolkit.cli import main
-from toolkit.training.callbacks import TimeLeft
+from toolkit.training.measurements import TimeLeft
 after_step = TimeLeft.after_step
 def signalling(self, trainer, training, step):
     after_step(self, trainer, training, step)

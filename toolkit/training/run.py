@@ -18,18 +18,13 @@ from toolkit.config.schema import TrainConfig
 from toolkit.errors import InputError, RunError
 from toolkit.files import sha256_of
 from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
-from toolkit.training.callbacks import (
-    Checkpoints,
-    Interrupted,
-    Measurements,
-    SampleGrids,
-    TimeLeft,
-    WandbRun,
-)
+from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptImage, names_concept, read_concept_folder
 from toolkit.training.data import ConceptData, Draws, Views
 from toolkit.training.ed_lora import initial_embeddings, lora_injected
+from toolkit.training.measurements import Measurements, TimeLeft
 from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.sample_grids import SampleGrids
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +137,8 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
     if config.logger.kind != "none":
         chosen.append(Measurements(folder / "metrics.csv"))
     if config.logger.kind == "wandb":
+        from toolkit.training.wandb_run import WandbRun  # slow to import
+
         chosen.append(
             WandbRun(config.logger.project, name, folder, config.logger.max_images, grids)
         )

@@ -1,0 +1,85 @@
+"""The numbers of each step: in a file, and on one line of the terminal."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from tqdm import tqdm
+
+from toolkit.files import whole_file
+from toolkit.training.every_step import EveryStep
+from toolkit.training.module import ConceptTraining
+
+
+def measured(trainer: Trainer) -> dict[str, float]:
+    """Loss, norm and learning rate of the step that just ended."""
+    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    _, unet, _ = trainer.optimizers[0].param_groups
+    return {**values, "learning_rate_unet": unet["lr"]}
+
+
+class Measurements(EveryStep):
+    """metrics.csv: a line for each step; on a resume it goes on where the checkpoint stands."""
+
+    columns = ("step", "loss", "embedding_norm", "learning_rate_unet", "seconds")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.started = time.perf_counter()
+        if not trainer.is_global_zero:
+            return
+        kept: list[list[str]] = []
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                lines = [line for line in csv.reader(file) if len(line) == len(self.columns)]
+            kept = [line for line in lines[1:] if int(line[0]) <= trainer.global_step]
+        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *kept])
+
+    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        values = measured(trainer)
+        row = [step, *(f"{values[name]:.6g}" for name in self.columns[1:-1])]
+        row.append(f"{time.perf_counter() - self.started:.2f}")
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)
+
+
+class TimeLeft(EveryStep):
+    """One line: step, loss, time left."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.bar = tqdm(
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            desc=self.label,
+            unit="step",
+            disable=not trainer.is_global_zero,
+            dynamic_ncols=True,
+            mininterval=1.0,
+        )
+
+    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+        assert self.bar is not None
+        self.bar.set_postfix(loss=f"{float(trainer.callback_metrics['loss']):.3f}", refresh=False)
+        self.bar.update(step - self.bar.n)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self.teardown(trainer, pl_module, "fit")

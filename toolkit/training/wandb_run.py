@@ -1,0 +1,64 @@
+"""A concept's training in Weights & Biases."""
+
+from pathlib import Path
+
+import wandb
+from lightning import LightningModule, Trainer
+
+from toolkit.tracking.wandb import wandb_mode
+from toolkit.training.every_step import EveryStep
+from toolkit.training.measurements import measured
+from toolkit.training.module import ConceptTraining
+from toolkit.training.sample_grids import SampleGrids
+
+
+class WandbRun(EveryStep):
+    """Logs measurements and grids; offline unless the person is logged in, and never asks."""
+
+    run: wandb.Run | None = None
+
+    def __init__(
+        self, project: str, name: str, folder: Path, max_images: int, grids: SampleGrids
+    ) -> None:
+        self.project = project
+        self.name = name
+        self.folder = folder
+        self.images_left = max_images
+        self.grids = grids
+        self.logged: Path | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        assert isinstance(pl_module, ConceptTraining)
+        if not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.run = wandb.init(
+            project=self.project,
+            name=self.name,
+            dir=str(self.folder),
+            mode=wandb_mode(),  # type: ignore[arg-type]
+            job_type="train",
+            config=pl_module.settings,
+            settings=wandb.Settings(silent=True),
+        )
+
+    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+        if self.run is None:
+            return
+        self.run.log(measured(trainer), step=step)
+        newest = self.grids.newest
+        if newest is not None and newest != self.logged and self.images_left > 0:
+            self.run.log({"samples": wandb.Image(str(newest))}, step=step)
+            self.logged = newest
+            self.images_left -= 1
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.run is not None:
+            self.run.finish()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self.run is not None:
+            self.run.finish(exit_code=1)
