@@ -263,6 +263,22 @@ def test_two_processes_train_one_concept(make_config: MakeConfig, tmp_path: Path
     assert distance(both, alone) > 1e-4, "the second process's batches counted"
 
 
+def test_a_base_in_half_precision_is_trained_on_in_full(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[set[torch.dtype]] = []
+    fit = run._fit
+
+    def watched(trainer: object, training: ConceptTraining, *rest: object) -> None:
+        trained.append({value.dtype for value in training.parameters() if value.requires_grad})
+        fit(trainer, training, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "_fit", watched)
+    config = make_config(trainer={"precision": "bf16-mixed"}, sample_every_steps=4)
+    assert load_concept(train(config)).training["dtype"] == "bfloat16"
+    assert trained == [{torch.float32}]
+
+
 def test_wandb_runs_offline_and_asks_nothing(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

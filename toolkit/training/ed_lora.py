@@ -52,6 +52,8 @@ def lora_injected(base: Base, rank: int, generator: torch.Generator) -> Iterator
             config = LoraConfig(r=rank, lora_alpha=rank, target_modules=maps)
             inject_adapter_in_model(config, module, _ADAPTER)
             for _, layer in lora_layers(module):
+                for half in (layer.lora_A, layer.lora_B):
+                    half[_ADAPTER].float()  # trained in full precision on a base of any
                 down = layer.lora_A[_ADAPTER].weight
                 drawn = torch.empty(down.shape)
                 nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)

@@ -179,7 +179,9 @@ def _settings(
         "base": f"{base.architecture} {base.weights}",
         "images": _digest(images),
     }
-    return {key: json.dumps(value) for key, value in chosen.items()}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
+    }
 
 
 def _digest(images: Sequence[ConceptImage]) -> str:
