@@ -31,7 +31,7 @@ SHARD = "15MB"
 
 
 def publish(painter: Painter, work: Path, folder: Path) -> None:
-    """Replace what the steps made in `folder`, keeping its model card."""
+    """Replace what the steps made in `folder`, keeping its model card and the card's pictures."""
     fresh = folder.with_name(folder.name + ".new")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -44,7 +44,7 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
     pipeline.scheduler.save_pretrained(fresh / "scheduler")
     pipeline.save_config(fresh)
     write_lists(painter.world, fresh / "held_out.json", steps, samples)
-    for kept in folder.glob("*.md"):
+    for kept in (*folder.glob("*.md"), *folder.glob("*.png")):
         shutil.copy2(kept, fresh / kept.name)
     if folder.exists():
         folder.rename(old)
