@@ -76,7 +76,9 @@ def attention_maps(
     )
     size = (latents.shape[2], latents.shape[3])
     with composed_attention(base, shares, method, size, recorder), suppress(MapsComplete):
-        base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=_unused(base, latents))
+        base.unet(
+            latents.to(base.dtype), timestep, encoder_hidden_states=unused_text(base, latents)
+        )
     return recorder.maps
 
 
@@ -144,7 +146,7 @@ def refine(
     return latents - step_size * gradient, guidances
 
 
-def _unused(base: Base, latents: Tensor) -> Tensor:
+def unused_text(base: Base, latents: Tensor) -> Tensor:
     """The U-Net insists on encoder_hidden_states; the processors have keys and values already."""
     width = int(base.unet.config.cross_attention_dim)
     return latents.new_zeros((len(latents), 1, width), dtype=base.dtype)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,8 +40,7 @@ class Isolation:
 
 def blocked_counts(boxes: Sequence[Cells], height: int, width: int, device: torch.device) -> Tensor:
     """(queries, keys): how often the pair is blocked: boxes n holding q and m != n holding k."""
-    inside = torch.stack([cell_mask(box, height, width, device).flatten() for box in boxes])
-    others = inside.sum(dim=0)[None, :] - inside
+    inside, others = _inside_and_others(boxes, height, width, device)
     return inside.T @ others
 
 
@@ -50,8 +50,13 @@ def isolation(
     """The region mask for `boxes`; None where it changes nothing (fewer than two boxes)."""
     if len(boxes) < 2:
         return None
-    inside = torch.stack([cell_mask(box, height, width, device).flatten() for box in boxes])
-    others = inside.sum(dim=0)[None, :] - inside
+    return _grouped(tuple(boxes), height, width, device)
+
+
+@lru_cache(maxsize=128)
+def _grouped(boxes: tuple[Cells, ...], height: int, width: int, device: torch.device) -> Isolation:
+    """Kept, because every layer of a size asks for it again at every step."""
+    inside, others = _inside_and_others(boxes, height, width, device)
     members, member_of = inside.T.unique(dim=0, return_inverse=True)
     groups = []
     for number, membership in enumerate(members):
@@ -66,3 +71,11 @@ def isolation(
         )
     order = torch.cat([group.queries for group in groups])
     return Isolation(tuple(groups), order.argsort())
+
+
+def _inside_and_others(
+    boxes: Sequence[Cells], height: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """(boxes, cells) each: 1 where the box holds the cell; how many other boxes hold it."""
+    inside = torch.stack([cell_mask(box, height, width, device).flatten() for box in boxes])
+    return inside, inside.sum(dim=0)[None, :] - inside

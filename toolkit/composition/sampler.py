@@ -17,6 +17,7 @@ from toolkit.composition.guidance import (
     group_by_layout,
     refine,
     shares_of,
+    unused_text,
 )
 from toolkit.composition.method import Method, Preset
 from toolkit.composition.reinitialisation import move_noise, rescale_paper, rescale_published
@@ -150,8 +151,7 @@ def predict(
     counts = [count for _, count in group_by_layout(conditionings)]
     doubled = torch.cat([part for own in latents.split(counts) for part in (own, own)])
     shares = shares_of(conditionings, (NEGATIVE, POSITIVE))
-    width = int(base.unet.config.cross_attention_dim)
-    unused = latents.new_zeros((len(doubled), 1, width), dtype=base.dtype)
+    unused = unused_text(base, doubled)
     with composed_attention(base, shares, method, (latents.shape[2], latents.shape[3])):
         output = base.unet(doubled.to(base.dtype), timestep, encoder_hidden_states=unused).sample
     pairs = [share.chunk(2) for share in output.float().split([2 * count for count in counts])]
