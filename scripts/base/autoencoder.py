@@ -134,6 +134,15 @@ def train_encoder(painter: Painter, pack: Path, work: Path, minutes: float, seed
     fold_normalisation(model, norm).save_pretrained(work / "vae")
 
 
+def write_encoder_state(work: Path) -> None:
+    """Make the step `encoder` go on from `work/vae`: its folded norm counts as mean 0, variance 1."""
+    model = AutoencoderTiny.from_pretrained(work / "vae")
+    norm = nn.BatchNorm2d(8, affine=False)
+    checkpoint.write(
+        work / "autoencoder.pt", model=model.state_dict(), norm=norm.state_dict(), steps=0
+    )
+
+
 def train_decoder(painter: Painter, pack: Path, work: Path, minutes: float, seed: int = 1) -> None:
     """Train the decoder further, its encoder frozen, on slightly noisy latents."""
     device = checkpoint.best_device()

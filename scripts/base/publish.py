@@ -17,6 +17,7 @@ from transformers import CLIPTokenizer
 
 from . import checkpoint
 from .art import World
+from .autoencoder import write_encoder_state
 from .scenes import Painter
 from .text_to_image import (
     STAGES,
@@ -65,6 +66,7 @@ def restore(work: Path, folder: Path) -> None:
         for name, part in (("text_encoder", model.text_encoder), ("unet", model.unet))
         for key, value in part.state_dict().items()
     }
+    write_encoder_state(work)
     seen = json.loads((folder / "held_out.json").read_text())
     checkpoint.write(
         work / "text_to_image.pt",
