@@ -17,33 +17,22 @@ from base import art, autoencoder, publish, text_to_image
 from base.scenes import Painter
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
-SHEET = [
-    *("a cartoon dog on the grass", "a flat cat on a blue background", "a 3d panda in the snow"),
+SHEET_PLACES = [
     *(
-        "a cartoon fox in the forest",
-        "a cartoon robot on a yellow background",
-        "a flat wizard at night",
+        "on the grass",
+        "on a blue background",
+        "in the snow",
+        "in the forest",
+        "on a yellow background",
     ),
-    *(
-        "a flat unicorn at sunset",
-        "a cartoon frog on a pink background",
-        "a cartoon penguin on the snow",
-    ),
-    *("a 3d lion in the desert", "a 3d pig on the grass", "a flat cow on a red background"),
-    *("a 3d rabbit on the road", "a 3d turtle on the beach", "a cartoon octopus under water"),
-    *("a 3d burger in a room", "a cartoon rocket at night", "a 3d car on the road"),
-    *("a 3d house on the grass", "a flat ball on the beach", "a 3d donut on a teal background"),
-    *(
-        "a cartoon pumpkin in a forest",
-        "a 3d strawberry on a white background",
-        "a snowman in a cartoon city",
-    ),
+    *("at night", "on the beach", "on a pink background", "in the desert", "on a red background"),
+    *("at sunset", "on a white background", "on the road"),
 ]
 WIDE_SHEET = [
     "a cartoon dog on the left and a flat cat on the right on the grass",
     "a 3d panda on the left and a 3d car on the right on the road",
     "a cartoon fox and a cartoon robot on the beach",
-    "a 3d pig, a 3d apple and a 3d turtle on a blue background",
+    "a 3d pig, a 3d apple and a 3d bear on a blue background",
 ]
 
 
@@ -94,12 +83,23 @@ def sheet(arguments: argparse.Namespace) -> None:
     """Draw fixed prompts with the last checkpoint into FOLDER/sheet.png and sheet_wide.png."""
     pipeline, steps, samples = publish.assemble(_painter(arguments), arguments.work)
     side = arguments.side
-    publish.sample_sheet(pipeline, SHEET, (side, side), 8).save(arguments.work / "sheet.png")
+    publish.sample_sheet(pipeline, sheet_prompts(art.load_world()), (side, side), 8).save(
+        arguments.work / "sheet.png"
+    )
     if side == 128:
         publish.sample_sheet(pipeline, WIDE_SHEET, (256, 128), 4).save(
             arguments.work / "sheet_wide.png"
         )
     logging.info("sheet after %d steps, %d samples", steps, samples)
+
+
+def sheet_prompts(world: art.World) -> list[str]:
+    """Two prompts for each name, in two styles the base has seen it in, on changing backgrounds."""
+    prompts = []
+    for name in world.names:
+        for style in world.styles_of(name)[:2]:
+            prompts.append(f"a {style} {name} {SHEET_PLACES[len(prompts) % len(SHEET_PLACES)]}")
+    return prompts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
