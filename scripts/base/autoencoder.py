@@ -135,7 +135,7 @@ def train_encoder(painter: Painter, pack: Path, work: Path, minutes: float, seed
 
 
 def write_encoder_state(work: Path) -> None:
-    """Make the step `encoder` go on from `work/vae`: its folded norm counts as mean 0, variance 1."""
+    """Make the step `encoder` go on from `work/vae`, whose folded norm is the identity."""
     model = AutoencoderTiny.from_pretrained(work / "vae")
     norm = nn.BatchNorm2d(8, affine=False)
     checkpoint.write(

@@ -163,7 +163,7 @@ class Bank:
         return latents[chosen].float(), self._cut(ids[chosen])
 
     def _cut(self, ids: Tensor) -> Tensor:
-        """Mostly without the long tail of padding, which costs a fifth of a small picture's step."""
+        """Mostly without the padding's long tail: a fifth of a small picture's step."""
         fits = bool((ids[:, SHORT_WINDOW - 1] == self.tokenizer.pad_token_id).all())
         return ids[:, :SHORT_WINDOW] if fits and self.rng.random() < 0.75 else ids
 
