@@ -95,7 +95,7 @@ def sheet(arguments: argparse.Namespace) -> None:
 
 def sheet_prompts(world: art.World) -> list[str]:
     """Two prompts for each name, in two styles the base has seen it in, on changing backgrounds."""
-    prompts = []
+    prompts: list[str] = []
     for name in world.names:
         for style in world.styles_of(name)[:2]:
             prompts.append(f"a {style} {name} {SHEET_PLACES[len(prompts) % len(SHEET_PLACES)]}")
