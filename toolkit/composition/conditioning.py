@@ -9,7 +9,7 @@ from torch import Tensor
 from toolkit.base import Base
 from toolkit.base.text import TokenisedPrompt, encode, encode_layerwise, tokenise
 from toolkit.composition.cells import cells_of
-from toolkit.composition.layout import Box, Layout, Region
+from toolkit.composition.layout import Box, Layout
 from toolkit.concept import Concept, LowRank
 from toolkit.concept.adapter import changes_applied
 from toolkit.concept.concept import linear_maps
@@ -77,7 +77,16 @@ def check_layout(layout: Layout, base: Base) -> None:
             )
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Voice:
+    """A prompt and the concept that encodes it; without a concept the base alone does."""
+
+    concept: Concept | None
+    prompt: str
+    negative_prompt: str
+    strength: float = 1.0
+
+
 def prepare(base: Base, layout: Layout, concepts: Mapping[str, Concept]) -> Conditioning:
     """Encode the prompts of `layout` and project them to keys and values (eq. 2).
 
@@ -85,52 +94,71 @@ def prepare(base: Base, layout: Layout, concepts: Mapping[str, Concept]) -> Cond
     Raises InputError when a concept does not fit the base, a box does not fit the canvas, or a
     prompt is longer than the text encoder's window.
     """
-    check_layout(layout, base)
-    for name in layout.concepts:
-        concepts[name].check_fits(base)
-    behind = concepts[layout.background] if layout.background else None
     prompt = layout.prompt
     for region in layout.regions:
         if region.concept != layout.background:
             prompt = concepts[region.concept].describe(prompt)
+    behind = concepts[layout.background] if layout.background else None
+    regions = [
+        Voice(
+            concepts[region.concept],
+            region.prompt,
+            layout.negative_prompt_of(region),
+            region.strength,
+        )
+        for region in layout.regions
+    ]
+    return condition(base, layout, Voice(behind, prompt, layout.negative_prompt), regions)
+
+
+@torch.no_grad()
+def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice]) -> Conditioning:
+    """What `prepare` makes, for any prompts: one for the canvas, one for each region or none.
+
+    Raises InputError as `prepare` does.
+    """
+    check_layout(layout, base)
+    for voice in (canvas, *regions):
+        if voice.concept is not None:
+            voice.concept.check_fits(base)
     paths = [layer.cross_attention for layer in base.layers]
-    canvas_prompts = _encode_pair(base, behind, prompt, layout.negative_prompt, 1.0)
-    regional = [_encode_region(base, layout, region, concepts) for region in layout.regions]
+    spoken = _encode_pair(base, canvas)
+    regional = [_encode_pair(base, voice) for voice in regions]
     linears = linear_maps(base.unet)
-    canvas = {
+    sides = (POSITIVE, NEGATIVE)
+    canvas_projected = {
         side: {
-            path: _project(base, path, [encoding[index]], [behind], [1.0], linears)
+            path: _project(base, path, [encoding[index]], [canvas], linears)
             for index, path in enumerate(paths)
         }
-        for side, encoding in zip((POSITIVE, NEGATIVE), canvas_prompts.encodings, strict=True)
+        for side, encoding in zip(sides, spoken.encodings, strict=True)
     }
-    owners = [concepts[region.concept] for region in layout.regions]
-    strengths = [region.strength for region in layout.regions]
-    sides = {
+    regional_projected = {
         side: {
             path: _project(
-                base, path, [pair.encodings[number][index] for pair in regional], owners, strengths,
-                linears,
+                base, path, [pair.encodings[number][index] for pair in regional], regions, linears
             )
             for index, path in enumerate(paths)
         }
-        for number, side in enumerate((POSITIVE, NEGATIVE))
+        for number, side in enumerate(sides)
         if regional
-    }  # fmt: skip
+    }
     return Conditioning(
         layout=layout,
         regions=tuple(
             RegionConditioning(
                 concept=region.concept,
                 box=region.box,
-                places=_places(pair.prompt, concepts[region.concept], base),
-                output=_placed(base, concepts[region.concept], region.strength, "attn2.to_out.0"),
+                places=_places(pair.prompt, voice.concept, base) if voice.concept else (),
+                output=_placed(base, voice, "attn2.to_out.0"),
             )
-            for region, pair in zip(layout.regions, regional, strict=True)
+            for region, voice, pair in zip(
+                layout.regions if regions else (), regions, regional, strict=True
+            )
         ),
-        canvas=canvas,
-        regional=sides,
-        background=_placed(base, behind, 1.0, "") if behind else {},
+        canvas=canvas_projected,
+        regional=regional_projected,
+        background=_placed(base, canvas, ""),
     )
 
 
@@ -140,29 +168,21 @@ class _EncodedPair:
     encodings: tuple[Tensor, Tensor]
 
 
-def _encode_region(
-    base: Base, layout: Layout, region: Region, concepts: Mapping[str, Concept]
-) -> _EncodedPair:
-    negative = layout.negative_prompt_of(region)
-    return _encode_pair(base, concepts[region.concept], region.prompt, negative, region.strength)
-
-
-def _encode_pair(
-    base: Base, concept: Concept | None, prompt: str, negative: str, strength: float
-) -> _EncodedPair:
+def _encode_pair(base: Base, voice: Voice) -> _EncodedPair:
     """Both prompts as (layers, places, dim); negatives have no layer-wise tokens."""
-    layers = len(base.layers)
+    layers, concept = len(base.layers), voice.concept
     names = concept.token_names if concept else ()
-    positive = tokenise(concept.expand(prompt) if concept else prompt, base.tokenizer, names)
-    negated = tokenise(negative, base.tokenizer)
-    for tokenised, text in ((positive, prompt), (negated, negative)):
+    prompt = concept.expand(voice.prompt) if concept else voice.prompt
+    positive = tokenise(prompt, base.tokenizer, names)
+    negated = tokenise(voice.negative_prompt, base.tokenizer)
+    for tokenised, text in ((positive, voice.prompt), (negated, voice.negative_prompt)):
         if tokenised.lost:
             raise InputError(
                 f"prompt {text!r} is longer than the text encoder's window of "
                 f"{base.tokenizer.model_max_length} tokens; lost: {tokenised.lost!r}"
             )
     changes = concept.text_encoder if concept else {}
-    scale = concept.scale * strength if concept else 0.0
+    scale = concept.scale * voice.strength if concept else 0.0
     with changes_applied(base.text_encoder, changes, scale):
         if concept is not None and positive.concept_tokens:
             embeddings = concept.embeddings.to(base.device, base.text_encoder.dtype)
@@ -187,27 +207,30 @@ def _project(
     base: Base,
     path: str,
     encodings: Sequence[Tensor],
-    concepts: Sequence[Concept | None],
-    strengths: Sequence[float],
+    voices: Sequence[Voice],
     linears: Mapping[str, torch.nn.Linear],
 ) -> KeysValues:
     heads = int(base.unet.get_submodule(path).heads)
     projected = []
     for name in (f"{path}.to_k", f"{path}.to_v"):
         rows = []
-        for encoding, concept, strength in zip(encodings, concepts, strengths, strict=True):
+        for encoding, voice in zip(encodings, voices, strict=True):
             row = linears[name](encoding)
+            concept = voice.concept
             if concept is not None and name in concept.unet:
-                change = concept.unet[name].scaled(concept.scale * strength)
+                change = concept.unet[name].scaled(concept.scale * voice.strength)
                 row = row + change.to(base.device, base.dtype)(encoding)
             rows.append(row.unflatten(-1, (heads, -1)).transpose(0, 1))
         projected.append(torch.stack(rows))
     return KeysValues(keys=projected[0], values=projected[1])
 
 
-def _placed(base: Base, concept: Concept, strength: float, suffix: str) -> dict[str, LowRank]:
+def _placed(base: Base, voice: Voice, suffix: str) -> dict[str, LowRank]:
+    concept = voice.concept
+    if concept is None:
+        return {}
     return {
-        path: change.scaled(concept.scale * strength).to(base.device, base.dtype)
+        path: change.scaled(concept.scale * voice.strength).to(base.device, base.dtype)
         for path, change in concept.unet.items()
         if path.endswith(suffix)
     }

@@ -11,11 +11,28 @@ class Preset(StrEnum):
     PAPER = "paper"
 
 
+class Sampler(StrEnum):
+    """Who makes the picture: LoRA-Composer, or one of the rivals it is measured against."""
+
+    LORA_COMPOSER = "lora_composer"
+    PROMPT_ONLY = "prompt_only"
+    MERGE = "merge"
+    LORA_SWITCH = "lora_switch"
+    LORA_COMPOSITE = "lora_composite"
+    REGIONAL_PROMPT = "regional_prompt"
+    REGIONAL_TOKENS = "regional_tokens"
+
+
 @dataclass(frozen=True)
 class Method:
-    """Switches and constants of LoRA-Composer. A constant that is None takes its preset's value."""
+    """Switches and constants of LoRA-Composer. A constant that is None takes its preset's value.
+
+    The switches and constants have no effect on a rival (`sampler`).
+    """
 
     name: str = "lora_composer"
+    sampler: Sampler = Sampler.LORA_COMPOSER
+    """Who makes the picture; the keys below are LoRA-Composer's."""
     preset: Preset = Preset.PUBLISHED
 
     injection: bool = True

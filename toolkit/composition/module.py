@@ -13,7 +13,8 @@ from toolkit.composition.conditioning import Conditioning, prepare
 from toolkit.composition.guidance import Guidance
 from toolkit.composition.journal import Item
 from toolkit.composition.layout import Layout
-from toolkit.composition.method import Method, Preset
+from toolkit.composition.method import Method, Preset, Sampler
+from toolkit.composition.rivals import compose_rival, prepare_rival
 from toolkit.composition.sampler import Step, compose
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError
@@ -57,7 +58,7 @@ class Composer(LightningModule):
         self.method = method
         self.steps = steps
         self.guidance_scale = guidance_scale
-        self.ready: dict[str, Conditioning] = {}
+        self.ready: dict[str, tuple[Conditioning, ...]] = {}
         self.on_step: Callable[[int], None] = lambda pictures: None
         """Called after each denoising step with how many pictures made it."""
 
@@ -88,15 +89,13 @@ class Composer(LightningModule):
             for index, guidance in step.guidance.items():
                 done[index].steps.append(refined_step(step.number, guidance, self.method))
 
-        latents = compose(
-            self.base,
-            [self.conditioning(item.layout) for item in batch],
-            [item.seed for item in batch],
-            self.method,
-            self.steps,
-            self.guidance_scale,
-            watch,
-        )
+        ready = [self.conditioning(item.layout) for item in batch]
+        seeds = [item.seed for item in batch]
+        sampling = (self.steps, self.guidance_scale, watch)
+        if self.method.sampler is Sampler.LORA_COMPOSER:
+            latents = compose(self.base, [own for (own,) in ready], seeds, self.method, *sampling)
+        else:
+            latents = compose_rival(self.base, ready, seeds, self.method.sampler, *sampling)
         with torch.no_grad():
             pixels = self.base.decode(latents) if self.base.vae is not None else None
         seconds = (time.perf_counter() - started) / len(batch)
@@ -106,10 +105,14 @@ class Composer(LightningModule):
             composition.seconds = seconds
         return done
 
-    def conditioning(self, layout: Layout) -> Conditioning:
+    def conditioning(self, layout: Layout) -> tuple[Conditioning, ...]:
         """The layout, encoded; kept while items of the same layout follow one another."""
         if layout.name not in self.ready:
-            self.ready = {layout.name: prepare(self.base, layout, self.concepts)}
+            if self.method.sampler is Sampler.LORA_COMPOSER:
+                ready: tuple[Conditioning, ...] = (prepare(self.base, layout, self.concepts),)
+            else:
+                ready = prepare_rival(self.base, layout, self.concepts, self.method.sampler)
+            self.ready = {layout.name: ready}
         return self.ready[layout.name]
 
 

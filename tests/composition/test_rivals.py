@@ -1,0 +1,120 @@
+"""The methods LoRA-Composer is compared with do what their papers, and other tools, do."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from toolkit.base import Base
+from toolkit.composition.conditioning import Voice, condition
+from toolkit.composition.layout import Layout, Region
+from toolkit.composition.method import Sampler
+from toolkit.composition.rivals import PLAIN, compose_rival, joint_prompt, prepare_rival
+from toolkit.composition.sampler import Step, compose
+from toolkit.concept import Concept
+from toolkit.concept.concept import linear_maps
+from toolkit.concept.merge import merged
+
+PAIR = Layout(
+    name="pair",
+    prompt="a dog and a cat",
+    width=256,
+    height=192,
+    regions=(
+        Region("dog", "<dog>, sitting", (0.05, 0.1, 0.45, 0.9)),
+        Region("cat", "<cat>, sitting", (0.55, 0.2, 0.95, 0.9)),
+    ),
+)
+ONE = replace(PAIR, regions=PAIR.regions[:1])
+
+
+def first_step(
+    base: Base, concepts: dict[str, Concept], layout: Layout, sampler: Sampler
+) -> torch.Tensor:
+    seen: list[Step] = []
+    views = prepare_rival(base, layout, concepts, sampler)
+    compose_rival(base, [views], [1], sampler, 2, watch=seen.append)
+    return seen[0].latents[0]
+
+
+def sample(
+    base: Base, concepts: dict[str, Concept], layout: Layout, sampler: Sampler
+) -> torch.Tensor:
+    views = prepare_rival(base, layout, concepts, sampler)
+    return compose_rival(base, [views], [1], sampler, 3)[0]
+
+
+def test_merging_is_adding_every_lora_to_the_weights(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    ours = sample(tiny_base, concepts, PAIR, Sampler.MERGE)
+    unet, text_encoder = copy.deepcopy((tiny_base.unet, tiny_base.text_encoder))
+    for name in ("dog", "cat"):
+        own = concepts[name]
+        for module, changes in ((unet, own.unet), (text_encoder, own.text_encoder)):
+            linears = linear_maps(module)
+            for path, pair in changes.items():
+                linears[path].weight.data += own.scale * (pair.up @ pair.down).float()
+    by_hand = replace(tiny_base, unet=unet, text_encoder=text_encoder)
+    tokens_only = merged([concepts["dog"], concepts["cat"]], [0.0, 0.0])
+    voice = Voice(tokens_only, "a <dog1> <dog2> and a <cat1> <cat2>", "")
+    slow = compose(by_hand, [condition(by_hand, PAIR, voice, [])], [1], PLAIN, 3)[0]
+    assert (ours - slow).abs().max() < 1e-4 * slow.std()
+
+
+def test_prompt_only_knows_no_concept(tiny_base: Base, concepts: dict[str, Concept]) -> None:
+    plain = Layout(name="plain", prompt="a dog and a cat", width=256, height=192)
+    ours = sample(tiny_base, concepts, PAIR, Sampler.PROMPT_ONLY)
+    voice = Voice(None, plain.prompt, "")
+    expected = compose(tiny_base, [condition(tiny_base, plain, voice, [])], [1], PLAIN, 3)[0]
+    assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("sampler", [Sampler.LORA_SWITCH, Sampler.LORA_COMPOSITE])
+def test_with_one_concept_there_is_nothing_to_switch_or_average(
+    sampler: Sampler, tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    merge = sample(tiny_base, concepts, ONE, Sampler.MERGE)
+    assert (sample(tiny_base, concepts, ONE, sampler) - merge).abs().max() < 1e-4 * merge.std()
+
+
+def test_switching_starts_with_the_first_lora_and_averaging_uses_both(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    alone = []
+    for weights in ([1.0, 0.0], [0.0, 1.0]):
+        single = merged([concepts["dog"], concepts["cat"]], weights)
+        view = condition(tiny_base, PAIR, Voice(single, joint_prompt(PAIR, concepts), ""), [])
+        seen: list[Step] = []
+        compose(tiny_base, [view], [1], PLAIN, 2, watch=seen.append)
+        alone.append(seen[0].latents[0])
+    switched = first_step(tiny_base, concepts, PAIR, Sampler.LORA_SWITCH)
+    averaged = first_step(tiny_base, concepts, PAIR, Sampler.LORA_COMPOSITE)
+    assert (switched - alone[0]).abs().max() < 1e-4 * alone[0].std()
+    # The solver's first step is linear in the prediction, so the mean passes through it.
+    assert (averaged - (alone[0] + alone[1]) / 2).abs().max() < 1e-4 * averaged.std()
+    assert (alone[0] - alone[1]).abs().max() > 1e-3 * alone[0].std()
+
+
+@pytest.mark.parametrize("sampler", [Sampler.REGIONAL_PROMPT, Sampler.REGIONAL_TOKENS])
+def test_each_box_hears_its_own_prompt(
+    sampler: Sampler, tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    standing = replace(PAIR.regions[0], prompt="<dog>, standing on a rock")
+    other = replace(PAIR, regions=(standing, PAIR.regions[1]))
+    first = sample(tiny_base, concepts, PAIR, sampler)
+    assert (first - sample(tiny_base, concepts, other, sampler)).abs().max() > 1e-3 * first.std()
+
+
+def test_the_joint_prompt_says_every_concept_once(concepts: dict[str, Concept]) -> None:
+    assert joint_prompt(PAIR, concepts) == "a <dog1> <dog2> and a <cat1> <cat2>"
+    foxes = replace(
+        PAIR,
+        prompt="a dog at <rock>",
+        background="rock",
+        regions=(*PAIR.regions[:1], Region("fox", "<fox>, red", (0.5, 0.1, 0.9, 0.9))),
+    )
+    assert joint_prompt(foxes, concepts) == (
+        "a <dog1> <dog2> at <rock1> <rock2>, <fox1> <fox2>, red"
+    )
