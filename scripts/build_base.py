@@ -1,8 +1,9 @@
 """Make the embedded base model from open art: `python scripts/build_base.py STEP --work FOLDER`.
 
-Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `decoder`, `publish`;
-`sheet` draws prompts to look at. Each is boxed in minutes and can be stopped and run again: it goes
-on from its last checkpoint. On another machine `restore` makes a work folder of the published base.
+Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `decoder`, `scorer`,
+`publish`; `sheet` draws prompts to look at. Each is boxed in minutes and can be stopped and run
+again: it goes on from its last checkpoint. On another machine `restore` makes a work folder of the
+published base.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from base import art, autoencoder, publish, text_to_image
+from base import art, autoencoder, publish, scorer, text_to_image
 from base.scenes import Painter
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
@@ -69,6 +70,11 @@ def train(arguments: argparse.Namespace) -> None:
     )
 
 
+def scoring(arguments: argparse.Namespace) -> None:
+    """Train the scorer beside the text tower; leaves FOLDER/scorer."""
+    scorer.train(_painter(arguments), arguments.work, arguments.minutes)
+
+
 def restore(arguments: argparse.Namespace) -> None:
     """Make the work folder from the published base, to train it further."""
     publish.restore(arguments.work, PUBLISHED)
@@ -114,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "restore": restore,
         "train": train,
         "decoder": decoder,
+        "scorer": scoring,
         "publish": publishing,
         "sheet": sheet,
     }.items():
@@ -124,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         steps.choices["pack"].add_argument(
             f"--{package}", type=Path, required=True, help="unpacked art package"
         )
-    for name in ("encoder", "train", "decoder"):
+    for name in ("encoder", "train", "decoder", "scorer"):
         steps.choices[name].add_argument(
             "--minutes", type=float, default=9.0, help="stop after so long"
         )

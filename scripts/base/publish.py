@@ -43,6 +43,8 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
     pipeline.tokenizer.save_pretrained(fresh / "tokenizer")
     pipeline.scheduler.save_pretrained(fresh / "scheduler")
     pipeline.save_config(fresh)
+    if (work / "scorer").exists():
+        shutil.copytree(work / "scorer", fresh / "scorer")
     write_lists(painter.world, fresh / "held_out.json", steps, samples)
     for kept in (*folder.glob("*.md"), *folder.glob("*.png")):
         shutil.copy2(kept, fresh / kept.name)
@@ -54,7 +56,9 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
 
 def restore(work: Path, folder: Path) -> None:
     """Make a work folder from a published one, to train it further: weights only."""
-    for part in ("vae", "tokenizer"):
+    for part in ("vae", "tokenizer", "scorer"):
+        if not (folder / part).exists():
+            continue
         shutil.copytree(folder / part, work / part, dirs_exist_ok=True)
     model = new_model(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)

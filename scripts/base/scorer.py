@@ -1,0 +1,210 @@
+"""The scorer: a CLIP vision tower and two projections, trained beside the frozen text tower."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from . import captions, checkpoint
+from .autoencoder import as_pixels
+from .scenes import Painter, SceneKind, paste
+from .text_to_image import SHORT_WINDOW, read_average, token_ids
+
+SIDE = 64  # pixels of a scored picture
+DIM = 128
+BATCH = 64
+BANK = 1024
+REDRAWN = 16  # pictures a step
+PEAK_LEARNING_RATE = 1e-3
+EMPTY = 0.1  # share of pictures with no object
+OPENINGS = ("", "", "a photo depicts ", "a photo depicts ", "a picture of ", "a drawing of ")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a picture shows, or what a caption says; "" where nothing is said."""
+
+    name: str
+    style: str
+    where: str
+
+    def holds_for(self, picture: Content) -> bool:
+        """Whether this, as a caption, is true of `picture`."""
+        return all(
+            not said or said == shown
+            for said, shown in (
+                (self.name, picture.name),
+                (self.style, picture.style),
+                (self.where, picture.where),
+            )
+        )
+
+
+class Scorer(nn.Module):
+    """CLIP without its text tower, which is the base's own."""
+
+    def __init__(self, text_width: int) -> None:
+        """Untrained; text_width: of the text tower's pooled output."""
+        super().__init__()
+        self.vision = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=DIM,
+                intermediate_size=4 * DIM,
+                projection_dim=DIM,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                image_size=SIDE,
+                patch_size=8,
+            )
+        )
+        self.text_projection = nn.Linear(text_width, DIM, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(2.66))
+
+    def logits(self, pixels: Tensor, pooled: Tensor) -> Tensor:
+        """(pictures, texts): scaled cosines of pixels (n, 3, 64, 64) and pooled text (m, width)."""
+        images = F.normalize(self.vision(pixels).image_embeds, dim=-1)
+        texts = F.normalize(self.text_projection(pooled), dim=-1)
+        return self.logit_scale.exp() * images @ texts.T
+
+
+def save(scorer: Scorer, folder: Path) -> None:
+    """Write the vision tower as transformers does; both other weights in a file beside it."""
+    copy.deepcopy(scorer.vision).half().save_pretrained(folder)
+    weights = {
+        "text_projection.weight": scorer.text_projection.weight.detach().half().contiguous(),
+        "logit_scale": scorer.logit_scale.detach().float(),
+    }
+    save_file(weights, folder / "text_projection.safetensors")
+
+
+def load(folder: Path) -> Scorer:
+    """Read what `save` wrote, in float32."""
+    weights = load_file(folder / "text_projection.safetensors")
+    scorer = Scorer(weights["text_projection.weight"].shape[1])
+    scorer.vision = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)
+    scorer.text_projection.weight.data = weights["text_projection.weight"].float()
+    scorer.logit_scale.data = weights["logit_scale"]
+    return scorer
+
+
+def contrastive_loss(logits: Tensor, true: Tensor) -> Tensor:
+    """CLIP's loss where several texts may be true of one picture.
+
+    logits: (pictures, texts). true: (pictures, texts), bool, one or more in each row and column.
+    The logarithm of the softmax, over rows and over columns, is averaged over what is true.
+    """
+    target = true.float()
+    by_picture = (logits.log_softmax(dim=1) * target).sum(dim=1) / target.sum(dim=1)
+    by_text = (logits.log_softmax(dim=0) * target).sum(dim=0) / target.sum(dim=0)
+    return -(by_picture.mean() + by_text.mean()) / 2
+
+
+class Cards:
+    """Pictures of one object or none, 64 x 64, with what they show, redrawn as they are used."""
+
+    def __init__(self, painter: Painter, vae: AutoencoderTiny, rng: np.random.Generator) -> None:
+        """Draw the first ones."""
+        self.painter, self.vae, self.rng = painter, vae, rng
+        self.contents: list[Content] = []
+        self.pixels = torch.empty(0)
+        self.pixels = self._draw(BANK)
+
+    def batch(self) -> tuple[Tensor, list[Content]]:
+        """Pictures (BATCH, 3, 64, 64) in [-1, 1], and what each shows."""
+        places = self.rng.choice(BANK, REDRAWN, replace=False)
+        kept, self.contents = self.contents, []
+        self.pixels[places] = self._draw(REDRAWN)
+        for place, content in zip(places, self.contents, strict=True):
+            kept[place] = content
+        self.contents = kept
+        chosen = self.rng.choice(BANK, BATCH, replace=False)
+        return self.pixels[chosen], [self.contents[place] for place in chosen]
+
+    @torch.no_grad()
+    def _draw(self, count: int) -> Tensor:
+        """Half of them as the autoencoder paints them, so that made pictures are judged alike."""
+        drawn = []
+        for _ in range(count):
+            picture, content = draw_card(self.painter, self.rng)
+            drawn.append(picture)
+            self.contents.append(content)
+        pixels = as_pixels(drawn)
+        for some in pixels[: count // 2].split(64):
+            some.copy_(self.vae.decode(self.vae.encode(some).latents).sample.clamp(-1, 1))
+        return pixels
+
+
+def draw_card(painter: Painter, rng: np.random.Generator) -> tuple[Image.Image, Content]:
+    """One object, sometimes cut by the edge, or none."""
+    canvas, where = painter.picture(rng, SceneKind(SIDE, SIDE, 0, 0, scenery=0.6))
+    if rng.random() < EMPTY:
+        return canvas, Content("", "", where)
+    name = str(rng.choice(painter.names))
+    style = str(rng.choice(painter.world.styles_of(name)))
+    size = int(rng.integers(34, 65))
+    slack = max(SIDE - size, 0)
+    left, top = (int(rng.integers(-size // 8, slack + size // 8 + 1)) for _ in range(2))
+    box = (left, top, left + size, top + size)
+    paste(canvas, painter.art[name, style], box, bool(rng.random() < 0.5))
+    return canvas, Content(name, style, where)
+
+
+def caption(rng: np.random.Generator, shown: Content) -> tuple[str, Content]:
+    """A caption true of what is shown, which may leave out style and background."""
+    if not shown.name:
+        return shown.where, shown
+    phrase = captions.object_phrase(rng, shown.name, shown.style)
+    style = shown.style if shown.style in phrase else ""
+    where = shown.where if rng.random() < 0.4 else ""
+    opening = str(rng.choice(OPENINGS))
+    return opening + captions.one_caption(rng, phrase, "", where), Content(shown.name, style, where)
+
+
+def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
+    """Train the scorer beside the text tower of the last checkpoint; leaves work/scorer."""
+    model, _, _ = read_average(painter, work)
+    text_encoder: CLIPTextModel = model.text_encoder.eval().requires_grad_(False)
+    vae = AutoencoderTiny.from_pretrained(work / "vae").eval()
+    scorer = Scorer(text_encoder.config.hidden_size)
+    folder = work / "scorer"
+    if folder.exists():
+        scorer = load(folder)
+    rng = np.random.default_rng([seed, int(time.time())])
+    cards = Cards(painter, vae, rng)
+    optimizer = torch.optim.AdamW(scorer.parameters(), weight_decay=0.05, betas=(0.9, 0.98))
+    losses: list[float] = []
+    saved = time.monotonic()
+    for done in checkpoint.time_box(minutes):
+        checkpoint.set_learning_rate(optimizer, PEAK_LEARNING_RATE, done)
+        pixels, shown = cards.batch()
+        texts, said = zip(*(caption(rng, content) for content in shown), strict=True)
+        true = torch.tensor([[text.holds_for(picture) for text in said] for picture in shown])
+        with torch.no_grad():
+            ids = token_ids(model.tokenizer, list(texts))[:, :SHORT_WINDOW]
+            pooled = text_encoder(ids).pooler_output
+        loss = contrastive_loss(scorer.logits(pixels, pooled), true)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            scorer.logit_scale.clamp_(max=4.6)
+        losses.append(float(loss.detach()))
+        if len(losses) % 50 == 0:
+            logging.info("scorer %d steps: loss %.3f", len(losses), np.mean(losses[-50:]))
+        if time.monotonic() - saved > 60:
+            save(scorer, folder)
+            saved = time.monotonic()
+    save(scorer, folder)

@@ -1,0 +1,95 @@
+"""The scorer learns from captions that are true, of art it may see, and keeps what it learned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from base import scorer
+from base.art import World, load_world
+from base.scenes import Painter
+from PIL import Image
+
+
+class PlainPainter(Painter):
+    """A painter whose art is one flat colour for each name and style."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.names = world, list(world.names)
+        self.art = {
+            pair: Image.new("RGBA", (64, 64), (index, 0, 0, 255))
+            for index, pair in enumerate(
+                (name, style) for name in world.names for style in world.styles_of(name)
+            )
+        }
+        self.place_art = {}
+
+    def _background(self, rng: np.random.Generator, kind: object) -> tuple[Image.Image, str]:
+        return Image.new("RGB", (64, 64), (0, 0, 255)), "on a blue background"
+
+
+@pytest.fixture(scope="module")
+def painter() -> PlainPainter:
+    return PlainPainter(load_world())
+
+
+def test_what_a_card_is_said_to_show_is_what_is_pasted(painter: PlainPainter) -> None:
+    rng = np.random.default_rng(0)
+    shown = []
+    for _ in range(60):
+        picture, content = scorer.draw_card(painter, rng)
+        pixels = np.asarray(picture)
+        reds = set(pixels[pixels[..., 2] == 0][:, 0])
+        if content.name:
+            assert reds == {painter.art[content.name, content.style].getpixel((0, 0))[0]}
+        else:
+            assert not reds
+        shown.append(content)
+    assert any(not content.name for content in shown)
+
+
+def test_no_card_shows_a_held_out_pair(painter: PlainPainter) -> None:
+    rng = np.random.default_rng(1)
+    held_out = set(painter.world.held_out_pairs())
+    drawn = {(c.name, c.style) for c in (scorer.draw_card(painter, rng)[1] for _ in range(400))}
+    assert len(drawn) > 40 and not drawn & held_out
+
+
+def test_a_caption_is_true_of_its_picture_and_says_what_its_content_says(
+    painter: PlainPainter,
+) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        _, shown = scorer.draw_card(painter, rng)
+        text, said = scorer.caption(rng, shown)
+        assert said.holds_for(shown)
+        assert all(part in text for part in (said.name, said.style, said.where))
+
+
+def test_a_caption_is_false_of_another_name_style_or_place() -> None:
+    said = scorer.Content("dog", "flat", "")
+    assert said.holds_for(scorer.Content("dog", "flat", "on the grass"))
+    assert not said.holds_for(scorer.Content("cat", "flat", ""))
+    assert not said.holds_for(scorer.Content("dog", "cartoon", ""))
+    assert not scorer.Content("dog", "", "at night").holds_for(said)
+
+
+def test_the_loss_is_lowest_when_true_pairs_alone_are_alike() -> None:
+    true = torch.tensor([[True, False, True], [False, True, False], [True, False, True]])
+    right = torch.where(true, 20.0, 0.0)
+    swapped = right.roll(1, 0)
+    floor = 2 / 3 * np.log(2)  # two texts are equally true of two of the pictures
+    assert scorer.contrastive_loss(right, true).item() == pytest.approx(floor, abs=1e-4)
+    assert scorer.contrastive_loss(swapped, true).item() > 5
+
+
+def test_a_saved_scorer_scores_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = scorer.Scorer(32).eval()
+    for weight in made.parameters():
+        weight.data = weight.data.half().float()
+    pixels, pooled = torch.randn(2, 3, 64, 64), torch.randn(3, 32)
+    expected = made.logits(pixels, pooled)
+    scorer.save(made, tmp_path / "scorer")
+    read = scorer.load(tmp_path / "scorer").eval()
+    assert torch.allclose(read.logits(pixels, pooled), expected, atol=1e-4)
