@@ -4,13 +4,25 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := outputs/compose/lora_composer/scene1
 
-.PHONY: demo test
+.PHONY: demo test benchmark ablations
 
 demo: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,cat
 	$(BIN)/toolkit compose layout=scene1
 	@echo "The picture:       $(CURDIR)/$(DEMO)/0.png"
 	@echo "What it looked at: $(CURDIR)/$(DEMO)/0_attention.png"
+
+FOREGROUND := dog,cat,fox,robot,mage,unicorn,frog,penguin
+ABLATIONS := lora_composer,no_enhancement,no_fill,no_gaussian,no_region_mask,no_region_loss,no_reinitialisation,injection_only
+
+# Both go on where they were stopped: what is trained or composed already is kept.
+benchmark: $(INSTALLED)
+	$(BIN)/toolkit train concept=$(FOREGROUND)
+	$(BIN)/toolkit evaluate judge=mini,imagenet
+
+ablations: $(INSTALLED)
+	$(BIN)/toolkit train concept=$(FOREGROUND)
+	$(BIN)/toolkit evaluate methods=$(ABLATIONS) judge=mini,imagenet
 
 # One thread for each test process: two processes with all threads each wait for one another.
 test: export OMP_NUM_THREADS = 1

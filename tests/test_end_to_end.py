@@ -1,5 +1,6 @@
 """What a newcomer does, through the command line, on the embedded base: train, compose, sample."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -109,6 +110,55 @@ def test_one_concept_alone(trained: Path) -> None:
     assert code == 0
     (picture,) = (trained / "out" / "sample").rglob("0.png")
     assert Image.open(picture).size == (128, 128)
+
+
+def evaluate(folder: Path, *arguments: str) -> int:
+    return main(
+        [
+            "evaluate",
+            f"layout={folder / 'twins.yaml'}",
+            "methods=lora_composer,prompt_only",
+            "seeds=2",
+            "judge=imagenet",
+            f"output_dir={folder / 'out'}",
+            "sampling.steps=2",
+            "trainer=cpu",
+            *arguments,
+        ]
+    )
+
+
+def test_evaluating_composes_what_is_missing_and_leaves_scores_and_pictures(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "configs" / "concept").mkdir(parents=True, exist_ok=True)
+    (trained / "configs" / "concept" / "rex.yaml").write_text("images: pictures\nclass_word: dog\n")
+    monkeypatch.chdir(trained)
+    assert evaluate(trained, "logger=wandb") == 0
+    lines = list(csv.DictReader((trained / "out/evaluation/scores.csv").open()))
+    expected = {(m, str(s)) for m in ("lora_composer", "prompt_only") for s in (0, 1)}
+    assert {(line["method"], line["seed"]) for line in lines} == expected
+    assert all(0 < float(line["image_similarity"]) <= 1 for line in lines)
+    assert all((line["judge"], line["concept"]) == ("imagenet", "rex") for line in lines)
+    sheet = Image.open(trained / "out/evaluation/contact_twins.png")
+    assert sheet.width > 2 * 256 and sheet.height > 2 * 128
+    assert Image.open(trained / "out/evaluation/scores.png").width > 500
+    assert "lora_composer - prompt_only: image similarity" in capsys.readouterr().out
+    assert list((trained / "out/evaluation/wandb").glob("offline-run-*/run-*.wandb"))
+    first = (trained / "out/evaluation/scores.csv").read_text()
+    assert evaluate(trained) == 0
+    assert (trained / "out/evaluation/scores.csv").read_text() == first
+
+
+def test_evaluating_without_the_concepts_images_says_where_to_put_them(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(trained) == 2
+    assert "configs/concept/rex.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

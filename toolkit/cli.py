@@ -12,10 +12,12 @@ from typing import Any
 
 from toolkit.config.commands import (
     COMPOSE,
+    EVALUATE,
     SAMPLE,
     TRAIN,
     Shape,
     read_compose,
+    read_evaluate,
     read_sample,
     read_train,
 )
@@ -101,6 +103,13 @@ def _sample(arguments: Sequence[str]) -> int:
     return code
 
 
+def _evaluate(arguments: Sequence[str]) -> int:
+    config = read_evaluate(arguments)
+    code: int = _entry("toolkit.evaluation.run", "evaluate")(config)
+    _say(f"scores and figures: {config.output_dir / 'evaluation'}")
+    return code
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -120,6 +129,15 @@ COMMANDS = {
         ),
         COMPOSE,
         _compose,
+    ),
+    "evaluate": Command(
+        "score compositions against the concepts' images, method by method",
+        (
+            "toolkit evaluate",
+            "toolkit evaluate layout=scene1,scene2 methods=lora_composer,merge judge=mini,imagenet",
+        ),
+        EVALUATE,
+        _evaluate,
     ),
     "sample": Command(
         "make pictures of one trained concept alone",

@@ -44,7 +44,7 @@ def compose(config: ComposeConfig) -> int:
     """
     if config.trainer.arguments.get("inference_mode"):
         raise InputError("trainer.inference_mode=true: composing needs gradients of the latents")
-    layouts = _read_layouts(config)
+    layouts = read_layouts(config.layouts, config.layouts_file)
     folder = config.output_dir / "compose" / config.method_name
     failed = _make(
         [Item(layout, seed) for layout in layouts for seed in config.seeds],
@@ -162,10 +162,10 @@ def concept_files(layouts: Sequence[Layout], folder: Path, model: ModelConfig) -
     return paths
 
 
-def _read_layouts(config: ComposeConfig) -> list[Layout]:
-    """Every layout; the names must differ."""
+def read_layouts(files: Sequence[Path], lines: Path | None) -> list[Layout]:
+    """Every layout of some YAML files and of a JSONL file; the names must differ."""
     layouts = []
-    for path in config.layouts:
+    for path in files:
         try:
             content = yaml.safe_load(path.read_text())
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -173,8 +173,8 @@ def _read_layouts(config: ComposeConfig) -> list[Layout]:
         if not isinstance(content, dict):
             raise InputError(f"{path}: is no layout")
         layouts.append(layout_from_mapping(content, str(path)))
-    if config.layouts_file is not None:
-        layouts += _read_lines(config.layouts_file)
+    if lines is not None:
+        layouts += _read_lines(lines)
     seen: set[str] = set()
     for layout in layouts:
         if layout.name in seen:

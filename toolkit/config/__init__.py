@@ -1,9 +1,10 @@
 """What a person asks for: config groups and `key=value` overrides, read into typed values."""
 
-from toolkit.config.commands import read_compose, read_sample, read_train
+from toolkit.config.commands import read_compose, read_evaluate, read_sample, read_train
 from toolkit.config.schema import (
     ComposeConfig,
     ConceptConfig,
+    EvaluateConfig,
     LoggerConfig,
     ModelConfig,
     SampleConfig,
@@ -16,6 +17,7 @@ from toolkit.config.schema import (
 __all__ = [
     "ComposeConfig",
     "ConceptConfig",
+    "EvaluateConfig",
     "LoggerConfig",
     "ModelConfig",
     "SampleConfig",
@@ -24,6 +26,7 @@ __all__ = [
     "TrainerConfig",
     "TrainingConfig",
     "read_compose",
+    "read_evaluate",
     "read_sample",
     "read_train",
 ]

@@ -59,6 +59,16 @@ def existing_file(value: object) -> Path:
     return path
 
 
+def method_names(value: object) -> tuple[str, ...]:
+    """The methods that are compared."""
+    return names(str(value), "methods")
+
+
+def judge_names(value: object) -> tuple[str, ...]:
+    """Who judges."""
+    return names(str(value), "judge")
+
+
 def concept_name(value: object) -> str:
     """The one concept that a command takes."""
     found = names(str(value), "concept")

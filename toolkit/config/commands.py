@@ -5,10 +5,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from toolkit.composition.method import Method
 from toolkit.config.arguments import (
     concept_name,
     existing_file,
+    judge_names,
     layout_files,
+    method_names,
     names,
     seeds,
     split_arguments,
@@ -16,7 +19,7 @@ from toolkit.config.arguments import (
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
-from toolkit.config.schema import ComposeConfig, SampleConfig, TrainConfig
+from toolkit.config.schema import ComposeConfig, EvaluateConfig, SampleConfig, TrainConfig
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse, parse_any
@@ -70,6 +73,18 @@ COMPOSE = Shape(
         "seeds": SEEDS,
     },
 )
+EVALUATE = Shape(
+    "evaluate",
+    EvaluateConfig,
+    ("model", "trainer", "logger"),
+    {
+        "layout": COMPOSE.own["layout"],
+        "layouts": COMPOSE.own["layouts"],
+        "seeds": SEEDS,
+        "methods": Own("methods", method_names, "names of configs/method, with commas"),
+        "judge": Own("judges", judge_names, "clip, mini, imagenet or a CLIP's path, with commas"),
+    },
+)
 SAMPLE = Shape(
     "sample",
     SampleConfig,
@@ -107,6 +122,25 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
             f"say what to compose: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
     return build(ComposeConfig, content)
+
+
+def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
+    """The config of a comparison of methods."""
+    typed = split_arguments(arguments)
+    content = _read(EVALUATE, typed)
+    if "layouts" in typed and "layout" not in typed:
+        content.pop("layouts", None)
+    if ("layouts" in content) == ("layouts_file" in content):
+        raise InputError(
+            f"say what to compare on: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
+        )
+    chosen = {"model": typed["model"]} if "model" in typed else {}
+    methods = []
+    for name in content.get("methods", ()):
+        _check_choice("method", name)
+        method = composed(COMPOSE, chosen | {"method": name})["method"]
+        methods.append(build(Method, method, "method"))
+    return build(EvaluateConfig, content | {"methods": methods})
 
 
 def read_sample(arguments: Sequence[str]) -> SampleConfig:

@@ -193,6 +193,55 @@ class ComposeConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
+
+    model: ModelConfig
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    methods: tuple[Method, ...]
+    """What is compared; differences are counted from the first."""
+    layouts: tuple[Path, ...] = ()
+    layouts_file: Path | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    judges: tuple[str, ...] = ()
+    """Who judges; empty: the base's own scorer where it has one, else CLIP."""
+    resamples: int = 2000
+    """Bootstrap resamples of each interval."""
+    batch_size: int | None = None
+    """Pictures made at once; null: from the free memory."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        _at_least("resamples", self.resamples, 1)
+        if not self.methods:
+            raise InputError("methods=: name at least one")
+
+    @property
+    def compositions(self) -> tuple[ComposeConfig, ...]:
+        """What must have been composed before it can be scored, a config for each method."""
+        one_device = {**self.trainer.arguments, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return tuple(
+            ComposeConfig(
+                model=self.model,
+                method=method,
+                sampling=self.sampling,
+                trainer=TrainerConfig(one_device),
+                logger=LoggerConfig(kind="none"),
+                layouts=self.layouts,
+                layouts_file=self.layouts_file,
+                seeds=self.seeds,
+                batch_size=self.batch_size,
+                figures=False,
+                output_dir=self.output_dir,
+            )
+            for method in self.methods
+        )
+
+
+@dataclass(frozen=True)
 class SampleConfig:
     """What `toolkit sample` does."""
 

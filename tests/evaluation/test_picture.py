@@ -1,0 +1,132 @@
+"""Pictures built so that it is known what is where, and a judge's account of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from toolkit.composition.layout import Layout, Region
+from toolkit.concept import Concept
+from toolkit.evaluation.calibration import calibrate, embed_references
+from toolkit.evaluation.judges import Judge
+from toolkit.evaluation.picture import RegionScores, score_picture
+from toolkit.evaluation.references import Reference
+
+References = Mapping[str, Sequence[Reference]]
+LAYOUT = Layout(
+    "two",
+    "a dog and a cat",
+    128,
+    64,
+    (
+        Region("dog", "<dog>, sitting", (0.0, 0.0, 0.4, 1.0)),
+        Region("cat", "<cat>, sitting", (0.6, 0.0, 1.0, 1.0)),
+    ),
+)
+LEFT, RIGHT, MIDDLE = (8, 8, 44, 56), (84, 8, 120, 56), (46, 8, 82, 56)
+
+
+def concept(name: str) -> Concept:
+    return Concept(
+        name, torch.zeros(2, 16, 4), (f"<{name}1>", f"<{name}2>"), {}, {}, class_word=name
+    )
+
+
+def scores(
+    judge: Judge, references: References, folder: Path, *placed: tuple[str, tuple[int, ...]]
+) -> dict[str, RegionScores]:
+    picture = Image.new("RGB", (LAYOUT.width, LAYOUT.height), "black")
+    for colour, (x0, y0, x1, y1) in placed:
+        picture.paste(Image.new("RGB", (x1 - x0, y1 - y0), colour), (x0, y0))
+    picture.save(folder / "0.png")
+    seen = embed_references(judge, references)
+    calibration = calibrate(judge, references, seen)
+    concepts = {name: concept(name) for name in LAYOUT.concepts}
+    found = score_picture(judge, folder / "0.png", LAYOUT, concepts, seen, calibration)
+    return {score.concept: score for score in found}
+
+
+def test_subjects_in_their_boxes_are_there_and_themselves(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    for score in scores(judge, references, tmp_path, ("red", LEFT), ("lime", RIGHT)).values():
+        assert (score.vanished, score.confused) == (False, False)
+        assert score.placement is not None and score.placement > 0.9
+        assert score.text_similarity is not None and score.text_similarity > 2.4
+
+
+def test_an_empty_box_has_vanished_and_is_not_confused(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    found = scores(judge, references, tmp_path, ("red", LEFT))
+    assert (found["cat"].vanished, found["cat"].confused) == (True, False)
+    assert (found["dog"].vanished, found["dog"].confused) == (False, False)
+
+
+def test_swapped_subjects_are_confused(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    for score in scores(judge, references, tmp_path, ("lime", LEFT), ("red", RIGHT)).values():
+        assert score.confused
+        assert score.placement == 0.0
+
+
+def test_a_subject_beside_its_box_is_misplaced(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    found = scores(judge, references, tmp_path, ("red", MIDDLE), ("lime", RIGHT))
+    assert found["dog"].placement is not None and found["dog"].placement < 0.6
+    assert found["cat"].placement is not None and found["cat"].placement > 0.9
+
+
+def test_image_similarity_is_higher_for_the_right_subject(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    right = scores(judge, references, tmp_path, ("red", LEFT), ("lime", RIGHT))
+    wrong = scores(judge, references, tmp_path, ("blue", LEFT), ("blue", RIGHT))
+    for name in LAYOUT.concepts:
+        assert right[name].image_similarity > wrong[name].image_similarity + 0.1
+
+
+def test_a_judge_tells_its_error_rates(judge: Judge, references: References) -> None:
+    seen = embed_references(judge, references)
+    found = calibrate(judge, references, seen)
+    assert (found.missed, found.filled, found.mistaken, found.overlooked) == (0, 0, 0, 0)
+    assert found.placed > 0.9 and found.misplaced < found.placed / 2
+    assert set(found.thresholds) == set(references)
+
+
+def test_a_judge_that_cannot_tell_concepts_apart_says_so(references: References) -> None:
+    class Blind:
+        name = "blind"
+
+        def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+            return torch.ones(len(pictures), 4) / 2
+
+        def texts(self, texts: Sequence[str]) -> None:
+            return None
+
+    found = calibrate(Blind(), references, embed_references(Blind(), references))
+    assert found.overlooked == 1.0
+    assert max(found.missed, found.filled) == 1.0
+
+
+def test_without_masks_nothing_is_called_vanished(judge: Judge, references: References) -> None:
+    plain = {
+        name: [Reference(image.image, None) for image in images]
+        for name, images in references.items()
+    }
+    found = calibrate(judge, plain, embed_references(judge, plain))
+    assert not found.thresholds
+
+
+@pytest.mark.parametrize("side", ["left", "above"])
+def test_the_empty_crop_holds_nothing_of_the_subject(side: str) -> None:
+    box = (40, 10, 60, 50) if side == "left" else (2, 40, 62, 60)
+    picture = Image.new("RGB", (64, 64), "black")
+    picture.paste(Image.new("RGB", (box[2] - box[0], box[3] - box[1]), "red"), box[:2])
+    empty = Reference(picture, box).empty
+    assert empty is not None
+    assert empty.width == empty.height and empty.getextrema()[0] == (0, 0)

@@ -1,0 +1,1 @@
+"""How good compositions are: identity, prompt, vanishing, confusion and placement."""

@@ -1,0 +1,46 @@
+"""Any CLIP through transformers."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPModel, CLIPTokenizer
+
+from toolkit.errors import InputError
+from toolkit.evaluation.pixels import batch_of
+
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipJudge:
+    """Embeddings of pictures and texts by one CLIP."""
+
+    def __init__(self, name: str, path: str) -> None:
+        """Load a folder or hub id; InputError when there is no CLIP."""
+        self.name = name
+        try:
+            self.model = CLIPModel.from_pretrained(path).eval().requires_grad_(False)
+            self.tokenizer = CLIPTokenizer.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"judge={name}: cannot load the CLIP {path}: {reason}") from error
+
+    @torch.no_grad()
+    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(n, dim) embeddings of unit length of RGB pictures of any size."""
+        side = int(self.model.config.vision_config.image_size)
+        pixels = batch_of(pictures, side, _MEAN, _DEVIATION)
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        return F.normalize(self.model.visual_projection(pooled), dim=-1)
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor | None:
+        """(n, dim) embeddings of unit length; what exceeds the window is cut."""
+        ids = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        pooled = self.model.text_model(
+            input_ids=ids.input_ids, attention_mask=ids.attention_mask
+        ).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)

@@ -1,0 +1,92 @@
+"""One composed picture, concept by concept, through the eyes of one judge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from toolkit.composition.layout import Layout
+from toolkit.concept import Concept
+from toolkit.evaluation.calibration import Calibration, Portraits, crop
+from toolkit.evaluation.judges import Judge
+from toolkit.evaluation.scores import (
+    image_similarity,
+    is_confused,
+    placement,
+    text_similarity,
+    windows,
+)
+
+
+@dataclass(frozen=True)
+class RegionScores:
+    """The scores of one region, or of the background concept; None where one has no meaning."""
+
+    concept: str
+    image_similarity: float
+    text_similarity: float | None
+    vanished: bool | None = None
+    confused: bool | None = None
+    placement: float | None = None
+
+
+def score_picture(
+    judge: Judge,
+    path: Path,
+    layout: Layout,
+    concepts: Mapping[str, Concept],
+    seen: Mapping[str, Portraits],
+    calibration: Calibration,
+) -> list[RegionScores]:
+    """Scores of every region in turn, after those of the background concept where there is one.
+
+    A region is scored on its box, cut out of the picture. It has vanished when that looks less like
+    the subject than the judge's threshold. It is confused when another concept of the layout is
+    there by that concept's threshold, and the box looks more like it than like its own.
+    """
+    picture = Image.open(path).convert("RGB")
+    found = []
+    if layout.background:
+        found.append(_background(judge, picture, layout, concepts[layout.background], seen))
+    for region in layout.regions:
+        name = region.concept
+        same = [
+            other.box for other in layout.regions if other is not region and other.concept == name
+        ]
+        candidates = windows(region.box, same)
+        embeddings = judge.images([crop(picture, window) for window in candidates])
+        box, evidence = embeddings[:1], seen[name].evidence(embeddings)
+        others = {other.concept for other in layout.regions} - {name}
+        thresholds = calibration.thresholds
+        rivals = {other: float(seen[other].evidence(box)[0]) for other in others}
+        there = [value for other, value in rivals.items() if value >= thresholds.get(other, 0.0)]
+        texts = judge.texts([f"A photo depicts {concepts[name].describe(region.prompt)}"])
+        own = float(evidence[0])
+        found.append(
+            RegionScores(
+                concept=name,
+                image_similarity=float(image_similarity(box, seen[name].references)[0]),
+                text_similarity=None if texts is None else float(text_similarity(box, texts)[0]),
+                vanished=own < thresholds[name] if name in thresholds else None,
+                confused=is_confused(own, there) if rivals else None,
+                placement=placement(evidence, candidates, region.box),
+            )
+        )
+    return found
+
+
+def _background(
+    judge: Judge,
+    picture: Image.Image,
+    layout: Layout,
+    concept: Concept,
+    seen: Mapping[str, Portraits],
+) -> RegionScores:
+    whole = judge.images([picture])
+    texts = judge.texts([f"A photo depicts {concept.describe(layout.prompt)}"])
+    return RegionScores(
+        concept=concept.name,
+        image_similarity=float(image_similarity(whole, seen[concept.name].references)[0]),
+        text_similarity=None if texts is None else float(text_similarity(whole, texts)[0]),
+    )

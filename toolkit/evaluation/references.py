@@ -1,0 +1,89 @@
+"""What a concept looks like: its images, its subject cut out of them, and what is beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from toolkit.config.lookup import find_config, find_dataset
+from toolkit.errors import InputError
+from toolkit.training.concept_folder import ConceptImage, read_concept_folder
+from toolkit.training.pictures import read_mask, read_picture
+
+PixelBox = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
+
+_LEAST_EMPTY = 0.25  # of an image's shorter side: narrower strips beside the subject say nothing
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One image of a concept.
+
+    subject: where the mask is white, in pixels; None without a mask.
+    """
+
+    image: Image.Image
+    subject: PixelBox | None
+
+    @property
+    def portrait(self) -> Image.Image:
+        """The subject cut out; the whole image without a mask."""
+        return self.image if self.subject is None else self.image.crop(self.subject)
+
+    @property
+    def empty(self) -> Image.Image | None:
+        """The largest square beside the subject; None where there is no room or no mask."""
+        if self.subject is None:
+            return None
+        width, height = self.image.size
+        left, top, right, bottom = self.subject
+        strips = [
+            (0, 0, left, height),
+            (right, 0, width, height),
+            (0, 0, width, top),
+            (0, bottom, width, height),
+        ]
+        a, b, c, d = max(strips, key=lambda box: min(box[2] - box[0], box[3] - box[1]))
+        side = min(c - a, d - b)
+        if side < _LEAST_EMPTY * min(width, height):
+            return None
+        x, y = (a + c - side) // 2, (b + d - side) // 2
+        return self.image.crop((x, y, x + side, y + side))
+
+
+def read_references(concepts: Sequence[str]) -> dict[str, tuple[Reference, ...]]:
+    """Every concept's references, from the folder that its config names, or datasets/NAME.
+
+    Raises InputError when a concept's images cannot be found or read.
+    """
+    return {
+        name: tuple(_reference(image) for image in read_concept_folder(_folder_of(name), name))
+        for name in concepts
+    }
+
+
+def _reference(image: ConceptImage) -> Reference:
+    picture = read_picture(image.path)
+    if image.mask is None:
+        return Reference(picture, None)
+    mask = read_mask(image.mask).resize(picture.size).point(lambda value: 255 * (value >= 128))
+    return Reference(picture, mask.getbbox())
+
+
+def _folder_of(name: str) -> Path:
+    """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
+    try:
+        content = yaml.safe_load(find_config("concept", name).read_text())
+        images = Path(str(content["images"]))
+    except InputError:
+        images = Path("datasets") / name
+    try:
+        return find_dataset(images)
+    except InputError as error:
+        raise InputError(
+            f"no images of {name} to compare with: write configs/concept/{name}.yaml with "
+            f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
+        ) from error

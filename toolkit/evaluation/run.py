@@ -1,0 +1,150 @@
+"""`toolkit evaluate`: compose what is missing, score it, and show what came of it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import wandb
+from tqdm import tqdm
+
+from toolkit.composition.journal import DONE, Item, read_entry
+from toolkit.composition.layout import Layout
+from toolkit.composition.run import compose, concept_files, read_layouts
+from toolkit.concept import Concept, load_concept
+from toolkit.config.schema import EvaluateConfig
+from toolkit.errors import InputError, RunError
+from toolkit.evaluation.calibration import Calibration, Portraits, calibrate, embed_references
+from toolkit.evaluation.figures import contact_sheet, score_figure
+from toolkit.evaluation.judges import Judge, default_judges, load_judge
+from toolkit.evaluation.picture import score_picture
+from toolkit.evaluation.references import read_references
+from toolkit.evaluation.table import ScoreRow, table, write_rows
+from toolkit.files import whole_file
+from toolkit.tracking.figures import save_figure
+from toolkit.tracking.wandb import wandb_mode
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Compare methods on the same layouts and seeds; 0, or 1 when some pictures failed.
+
+    Raises InputError, before anything is composed, when a layout, a concept, its images or a judge
+    is not there.
+    """
+    layouts = read_layouts(config.layouts, config.layouts_file)
+    names = list(dict.fromkeys(name for layout in layouts for name in layout.concepts))
+    if not names:
+        raise InputError("the layouts name no concept: there is nothing to compare with")
+    files = concept_files(layouts, config.output_dir / "concepts" / config.model.name, config.model)
+    concepts = {name: load_concept(path) for name, path in files.items()}
+    references = read_references(names)
+    judges = [
+        load_judge(name, config.model.path)
+        for name in config.judges or default_judges(config.model.path)
+    ]
+    code = 0
+    for composition in config.compositions:
+        log.info("composing: %s", composition.method_name)
+        code = max(code, compose(composition))
+    folder = config.output_dir / "evaluation"
+    pictures = _pictures(config, layouts)
+    if not pictures:
+        raise RunError("no picture could be composed: there is nothing to score")
+    rows: list[ScoreRow] = []
+    for judge in judges:
+        seen = embed_references(judge, references)
+        calibration = calibrate(judge, references, seen)
+        log.info("%s", describe(calibration))
+        rows += _score(judge, pictures, concepts, seen, calibration, config.model.name)
+    write_rows(rows, folder / "scores.csv")
+    print(table(rows, config.resamples))
+    save_figure(score_figure(rows, config.resamples), folder / "scores.png")
+    for layout in layouts:
+        of_layout = {
+            (method, item.seed): path
+            for (method, item), path in pictures.items()
+            if item.layout == layout
+        }
+        if of_layout:
+            with whole_file(folder / f"contact_{layout.name}.png") as temporary:
+                contact_sheet(of_layout).save(temporary)
+    if config.logger.kind == "wandb":
+        _log_to_wandb(config, rows, folder)
+    return code
+
+
+def describe(calibration: Calibration) -> str:
+    """One line: how often the judge is wrong on crops whose answer is known."""
+    return (
+        f"judge {calibration.judge} on crops whose answer is known: real subjects called vanished "
+        f"{calibration.missed:.1%}, empty places called filled {calibration.filled:.1%}, real "
+        f"subjects called confused {calibration.mistaken:.1%}, swapped ones overlooked "
+        f"{calibration.overlooked:.1%}, placement {calibration.placed:.2f} in the right box and "
+        f"{calibration.misplaced:.2f} in a wrong one"
+    )
+
+
+def _pictures(config: EvaluateConfig, layouts: Sequence[Layout]) -> dict[tuple[str, Item], Path]:
+    """Every finished picture by method and item."""
+    found = {}
+    for composition in config.compositions:
+        folder = config.output_dir / "compose" / composition.method_name
+        for layout in layouts:
+            for seed in config.seeds:
+                item = Item(layout, seed)
+                entry = read_entry(item.path(folder, ".json"))
+                if entry is not None and entry.get("status") == DONE:
+                    found[composition.method_name, item] = item.path(folder, ".png")
+    return found
+
+
+def _score(
+    judge: Judge,
+    pictures: Mapping[tuple[str, Item], Path],
+    concepts: Mapping[str, Concept],
+    seen: Mapping[str, Portraits],
+    calibration: Calibration,
+    model: str,
+) -> list[ScoreRow]:
+    rows: list[ScoreRow] = []
+    for (method, item), path in tqdm(pictures.items(), desc=f"judge {judge.name}", unit="picture"):
+        rows += [
+            ScoreRow(
+                method=method,
+                model=model,
+                layout=item.layout.name,
+                seed=item.seed,
+                judge=judge.name,
+                concept=scores.concept,
+                image_similarity=scores.image_similarity,
+                text_similarity=scores.text_similarity,
+                vanished=scores.vanished,
+                confused=scores.confused,
+                placement=scores.placement,
+            )
+            for scores in score_picture(judge, path, item.layout, concepts, seen, calibration)
+        ]
+    return rows
+
+
+def _log_to_wandb(config: EvaluateConfig, rows: Sequence[ScoreRow], folder: Path) -> None:
+    columns = list(ScoreRow.__dataclass_fields__)
+    with wandb.init(
+        project=config.logger.project,
+        dir=str(folder),
+        mode=wandb_mode(),  # type: ignore[arg-type]
+        job_type="evaluate",
+        settings=wandb.Settings(silent=True),
+    ) as run:
+        sheets = sorted(folder.glob("contact_*.png"))[: config.logger.max_images]
+        run.log(
+            {
+                "scores": wandb.Table(
+                    columns=columns,
+                    data=[[getattr(row, column) for column in columns] for row in rows],
+                ),
+                "chart": wandb.Image(str(folder / "scores.png")),
+                "pictures": [wandb.Image(str(path), caption=path.stem) for path in sheets],
+            }
+        )

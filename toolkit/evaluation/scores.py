@@ -1,0 +1,83 @@
+"""The scores of one region, from embeddings of unit length."""
+
+import torch
+from torch import Tensor
+
+from toolkit.composition.layout import Box
+
+
+def image_similarity(images: Tensor, references: Tensor) -> Tensor:
+    """How alike pictures are to a concept: the mean over its references of max(cosine, 0).
+
+    images: (n, dim), references: (m, dim), both of unit length. Returns (n,) in [0, 1].
+    The published code's image alignment, which is Custom Diffusion's.
+    """
+    return (images @ references.T).clamp(min=0).mean(dim=1)
+
+
+def text_similarity(images: Tensor, texts: Tensor) -> Tensor:
+    """CLIPScore: 2.5 max(cosine, 0) of each picture and its own text.
+
+    images, texts: (n, dim) of unit length. Returns (n,) in [0, 2.5]. Hessel et al. 2021.
+    """
+    return 2.5 * (images * texts).sum(dim=1).clamp(min=0)
+
+
+def is_confused(own: float, others: list[float]) -> bool:
+    """Whether a region looks more like another concept of its layout than like its own."""
+    return any(other > own for other in others)
+
+
+def windows(box: Box, excluded: list[Box], steps_per_box: int = 4) -> list[Box]:
+    """`box` itself first, then boxes of its size all over the canvas, a quarter of it apart.
+
+    Those whose middle lies in one of `excluded` are left out.
+    """
+    width, height = box[2] - box[0], box[3] - box[1]
+    found = [box]
+    for y in _starts(height, steps_per_box):
+        for x in _starts(width, steps_per_box):
+            middle = (x + width / 2, y + height / 2)
+            if not any(a <= middle[0] <= c and b <= middle[1] <= d for a, b, c, d in excluded):
+                found.append((x, y, min(x + width, 1.0), min(y + height, 1.0)))
+    return found
+
+
+def overlap(window: Box, box: Box) -> float:
+    """The share of `window` that lies in `box`."""
+    width = max(0.0, min(window[2], box[2]) - max(window[0], box[0]))
+    height = max(0.0, min(window[3], box[3]) - max(window[1], box[1]))
+    return width * height / ((window[2] - window[0]) * (window[3] - window[1]))
+
+
+def placement(evidence: Tensor, candidates: list[Box], box: Box) -> float:
+    """How much of the subject lies in its box: the share of the likeliest window that is in it.
+
+    evidence: (n,), how much each of the candidates looks like the concept. Of equal ones the
+    first counts, so `windows` puts the box in front.
+    """
+    best = int(torch.argmax(evidence))
+    return overlap(candidates[best], box)
+
+
+def threshold_between(present: Tensor, absent: Tensor) -> float:
+    """The value that separates two sets of evidence best: the highest balanced accuracy.
+
+    present, absent: (n,), (m,). Of equally good cuts the middle of the widest gap is taken.
+    """
+    values = torch.cat([present, absent]).unique()
+    if len(values) == 1:
+        return float(values[0])
+    cuts = (values[:-1] + values[1:]) / 2
+    kept = (present[None] >= cuts[:, None]).float().mean(dim=1)
+    refused = (absent[None] < cuts[:, None]).float().mean(dim=1)
+    quality = kept + refused
+    gaps = torch.where(quality >= quality.max() - 1e-6, values[1:] - values[:-1], -1.0)
+    return float(cuts[int(torch.argmax(gaps))])
+
+
+def _starts(size: float, steps_per_box: int) -> list[float]:
+    """Where windows of `size` begin along a side of length 1, from end to end."""
+    room = 1.0 - size
+    count = max(1, round(room / size * steps_per_box))
+    return [room * index / count for index in range(count + 1)] if room > 0 else [0.0]
