@@ -130,14 +130,15 @@ def test_a_commands_help_lists_choices_keys_and_an_example(
 ) -> None:
     assert cli.main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    for word in (
+    words = [
         f"toolkit {command} ",
         "mini (default), sd15",
         "model.gradient_checkpointing=false",
-        "sampling.guidance_scale=7.5",
         "output_dir=outputs",
-        "num_nodes",
-    ):
+    ]
+    if command not in ("import", "export"):
+        words += ["sampling.guidance_scale=7.5", "num_nodes"]
+    for word in words:
         assert word in shown
 
 

@@ -13,11 +13,15 @@ from typing import Any
 from toolkit.config.commands import (
     COMPOSE,
     EVALUATE,
+    EXPORT,
+    IMPORT,
     SAMPLE,
     TRAIN,
     Shape,
     read_compose,
     read_evaluate,
+    read_export,
+    read_import,
     read_sample,
     read_train,
 )
@@ -38,6 +42,8 @@ class Command:
     examples: tuple[str, ...]
     shape: Shape
     run: Callable[[Sequence[str]], int]
+    first: str = ""
+    """What its first argument is, where that has no key."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,6 +116,23 @@ def _evaluate(arguments: Sequence[str]) -> int:
     return code
 
 
+def _import(arguments: Sequence[str]) -> int:
+    config = read_import(arguments)
+    path = _entry("toolkit.concept.formats.run", "import_concept")(config)
+    _say(f"{config.name}: {path}")
+    return DONE
+
+
+def _export(arguments: Sequence[str]) -> int:
+    config = read_export(arguments)
+    written = _entry("toolkit.concept.formats.run", "export_concept")(config)
+    for path in written.files:
+        _say(f"{config.concept}: {path}")
+    if written.lost:
+        _say(f"not in it: {written.lost}")
+    return DONE
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -145,6 +168,23 @@ COMMANDS = {
         SAMPLE,
         _sample,
     ),
+    "import": Command(
+        "read a LoRA, ED-LoRA or textual inversion that others made",
+        (
+            "toolkit import rex.pth concept=rex class_word=dog",
+            "toolkit import style.safetensors concept=sks trigger='sks dog' model=sd15",
+        ),
+        IMPORT,
+        _import,
+        "FILE ",
+    ),
+    "export": Command(
+        "write a trained concept for other programs",
+        ("toolkit export dog format=diffusers",),
+        EXPORT,
+        _export,
+        "NAME ",
+    ),
 }
 
 
@@ -171,7 +211,7 @@ def _help(name: str) -> str:
     examples = [f"  {example}" for example in command.examples]
     return "\n".join(
         [
-            f"toolkit {name} [key=value ...]: {command.summary}",
+            f"toolkit {name} {command.first}[key=value ...]: {command.summary}",
             "",
             *examples,
             "",

@@ -6,7 +6,7 @@ import pytest
 
 from toolkit.base import Base, load_base
 from toolkit.concept import Concept
-from toolkit.concept.mix_of_show import load_mix_of_show
+from toolkit.concept.formats.mix_of_show import load_mix_of_show
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 

@@ -14,7 +14,7 @@ from toolkit.composition.conditioning import prepare
 from toolkit.composition.layout import Layout, Region
 from toolkit.composition.method import Method
 from toolkit.composition.sampler import Step, compose
-from toolkit.concept.mix_of_show import load_mix_of_show
+from toolkit.concept.formats.mix_of_show import load_mix_of_show
 
 REFERENCE = Path(
     os.environ.get("TOOLKIT_REFERENCE_DIR", Path(__file__).parent.parent / "reference")

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from toolkit.concept import Concept, load_concept, save_concept
-from toolkit.concept.mix_of_show import load_mix_of_show
+from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.errors import InputError
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "concepts"

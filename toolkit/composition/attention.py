@@ -11,31 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.base import Base
-from toolkit.composition.cells import Cells, cells_of
-from toolkit.composition.conditioning import Conditioning
+from toolkit.composition.elsewhere import changes_elsewhere
 from toolkit.composition.isolation import BLOCKED, Isolation, blocked_counts, isolation
 from toolkit.composition.method import Method
-
-
-@dataclass(frozen=True)
-class Share:
-    """The rows of a batch that belong to one layout: for each side in turn, each of its seeds.
-
-    sides: which encodings the rows use: (POSITIVE,) in the guidance pass, (NEGATIVE, POSITIVE) in
-    a denoising pass.
-    """
-
-    conditioning: Conditioning
-    rows: slice
-    sides: tuple[str, ...]
-
-    def boxes(self, height: int, width: int) -> list[tuple[int, Cells]]:
-        """Index and cells of each region that holds a whole cell of the map."""
-        found = [
-            (index, cells_of(region.box, height, width))
-            for index, region in enumerate(self.conditioning.regions)
-        ]
-        return [(index, cells) for index, cells in found if cells is not None]
+from toolkit.composition.share import Share
 
 
 @dataclass
@@ -86,7 +65,8 @@ def composed_attention(
                 attention = base.unet.get_submodule(path)
                 attentions.append((attention, attention.processor))
                 attention.processor = kind(path, shares, method, size, recording)
-        yield
+        with changes_elsewhere(base, shares, method, latent_size):
+            yield
     finally:
         for attention, processor in attentions:
             attention.processor = processor

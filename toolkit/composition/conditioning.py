@@ -1,6 +1,6 @@
 """Everything a layout's passes need that depends on neither the latents nor the timestep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,12 +35,14 @@ class RegionConditioning:
 
     places: where the concept's tokens stand in the region's prompt.
     output: the concept's change of to_out.0, by cross-attention path.
+    elsewhere: its changes of maps outside attention, such as feed-forward, by path.
     """
 
     concept: str
     box: Box
     places: tuple[int, ...]
     output: Mapping[str, LowRank]
+    elsewhere: Mapping[str, LowRank]
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
                 concept=region.concept,
                 box=region.box,
                 places=_places(pair.prompt, voice.concept, base) if voice.concept else (),
-                output=_placed(base, voice, "attn2.to_out.0"),
+                output=_placed(base, voice, lambda path: path.endswith("attn2.to_out.0")),
+                elsewhere=_placed(base, voice, is_elsewhere),
             )
             for region, voice, pair in zip(
                 layout.regions if regions else (), regions, regional, strict=True
@@ -158,7 +161,7 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
         ),
         canvas=canvas_projected,
         regional=regional_projected,
-        background=_placed(base, canvas, ""),
+        background=_placed(base, canvas, lambda path: True),
     )
 
 
@@ -208,7 +211,7 @@ def _project(
     path: str,
     encodings: Sequence[Tensor],
     voices: Sequence[Voice],
-    linears: Mapping[str, torch.nn.Linear],
+    linears: Mapping[str, torch.nn.Module],
 ) -> KeysValues:
     heads = int(base.unet.get_submodule(path).heads)
     projected = []
@@ -225,12 +228,17 @@ def _project(
     return KeysValues(keys=projected[0], values=projected[1])
 
 
-def _placed(base: Base, voice: Voice, suffix: str) -> dict[str, LowRank]:
+def is_elsewhere(path: str) -> bool:
+    """Whether a map of the U-Net lies outside its attention layers."""
+    return ".attn1." not in path and ".attn2." not in path
+
+
+def _placed(base: Base, voice: Voice, wanted: Callable[[str], bool]) -> dict[str, LowRank]:
     concept = voice.concept
     if concept is None:
         return {}
     return {
         path: change.scaled(concept.scale * voice.strength).to(base.device, base.dtype)
         for path, change in concept.unet.items()
-        if path.endswith(suffix)
+        if wanted(path)
     }

@@ -12,13 +12,13 @@ from toolkit.composition.attention import (
     AttentionMaps,
     MapsComplete,
     Recorder,
-    Share,
     composed_attention,
 )
 from toolkit.composition.cells import cells_of
 from toolkit.composition.conditioning import POSITIVE, Conditioning
 from toolkit.composition.method import Method
 from toolkit.composition.objective import RegionTerms, region_terms, total_loss
+from toolkit.composition.share import Share
 
 
 @dataclass(frozen=True)

@@ -113,17 +113,22 @@ class Concept:
                 if linear is None:
                     raise InputError(f"concept {self.name}: {base.name} has no {part} map {path}")
                 shape = (pair.up.shape[0], pair.down.shape[1])
-                if shape != tuple(linear.weight.shape):
+                own = tuple(linear.weight.shape[:2])
+                if shape != own:
                     raise InputError(
                         f"concept {self.name} was made for another base than {base.name}: its "
-                        f"{part} map {path} is {shape}, the base's {tuple(linear.weight.shape)}"
+                        f"{part} map {path} is {shape}, the base's {own}"
                     )
 
 
-def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear]:
-    """All linear maps of a U-Net or text encoder by path, without a leading `text_model.`."""
+def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
+    """All linear maps of a U-Net or text encoder by path, without a leading `text_model.`.
+
+    A convolution of 1 x 1 is one, too: Stable Diffusion 1.x has them around its attention.
+    """
     return {
         name.removeprefix("text_model."): child
         for name, child in module.named_modules()
         if isinstance(child, torch.nn.Linear)
+        or (isinstance(child, torch.nn.Conv2d) and child.kernel_size == (1, 1))
     }

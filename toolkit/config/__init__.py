@@ -1,10 +1,20 @@
 """What a person asks for: config groups and `key=value` overrides, read into typed values."""
 
-from toolkit.config.commands import read_compose, read_evaluate, read_sample, read_train
+from toolkit.config.commands import (
+    read_compose,
+    read_evaluate,
+    read_export,
+    read_import,
+    read_sample,
+    read_train,
+)
 from toolkit.config.schema import (
     ComposeConfig,
     ConceptConfig,
     EvaluateConfig,
+    ExportConfig,
+    Format,
+    ImportConfig,
     LoggerConfig,
     ModelConfig,
     SampleConfig,
@@ -18,6 +28,9 @@ __all__ = [
     "ComposeConfig",
     "ConceptConfig",
     "EvaluateConfig",
+    "ExportConfig",
+    "Format",
+    "ImportConfig",
     "LoggerConfig",
     "ModelConfig",
     "SampleConfig",
@@ -27,6 +40,8 @@ __all__ = [
     "TrainingConfig",
     "read_compose",
     "read_evaluate",
+    "read_export",
+    "read_import",
     "read_sample",
     "read_train",
 ]

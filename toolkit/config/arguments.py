@@ -69,6 +69,14 @@ def judge_names(value: object) -> tuple[str, ...]:
     return names(str(value), "judge")
 
 
+def take_first(arguments: Sequence[str], what: str) -> tuple[str, list[str]]:
+    """A command's first argument, which has no key, and the others."""
+    first, *others = arguments or [""]
+    if not first or ("=" in first and not Path(first).exists()):
+        raise InputError(f"the {what} comes first, without a key")
+    return first, others
+
+
 def concept_name(value: object) -> str:
     """The one concept that a command takes."""
     found = names(str(value), "concept")

@@ -15,11 +15,20 @@ from toolkit.config.arguments import (
     names,
     seeds,
     split_arguments,
+    take_first,
 )
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
-from toolkit.config.schema import ComposeConfig, EvaluateConfig, SampleConfig, TrainConfig
+from toolkit.config.schema import (
+    ComposeConfig,
+    EvaluateConfig,
+    ExportConfig,
+    Format,
+    ImportConfig,
+    SampleConfig,
+    TrainConfig,
+)
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse, parse_any
@@ -43,16 +52,18 @@ class Shape:
     schema: what it is read into.
     groups: the groups that are composed for it.
     own: keys that are not simply a field of the schema.
+    positional: fields that the first argument gives, without a key.
     """
 
     config: str
     schema: type
     groups: tuple[str, ...]
     own: Mapping[str, Own] = field(default_factory=dict)
+    positional: frozenset[str] = frozenset()
 
     def typed_keys(self) -> dict[str, str]:
         """Every key that may be typed but groups and the trainer's, with its meaning."""
-        hidden = {own.field for own in self.own.values()} | {"concept.name"}
+        hidden = {own.field for own in self.own.values()} | self.positional | {"concept.name"}
         return {name: own.meaning for name, own in self.own.items()} | {
             name: key.meaning
             for name, key in keys_of(self.schema).items()
@@ -94,6 +105,15 @@ SAMPLE = Shape(
         "seeds": SEEDS,
     },
 )
+
+IMPORT = Shape(
+    "import",
+    ImportConfig,
+    ("model",),
+    {"concept": Own("name", concept_name, "the name it is given: it then answers to <NAME>")},
+    frozenset({"file"}),
+)
+EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
 
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
@@ -153,6 +173,26 @@ def read_sample(arguments: Sequence[str]) -> SampleConfig:
         if side in content["model"]:
             content.setdefault(side, content["model"][side])
     return build(SampleConfig, content)
+
+
+def read_import(arguments: Sequence[str]) -> ImportConfig:
+    """The config of reading one file that others made."""
+    file, others = take_first(arguments, "file to import")
+    if not Path(file).expanduser().is_file():
+        raise InputError(f"there is no file {file}")
+    content = _read(IMPORT, split_arguments(others))
+    if "name" not in content:
+        raise InputError("say how the concept is to be called: concept=NAME")
+    return build(ImportConfig, content | {"file": Path(file).expanduser()})
+
+
+def read_export(arguments: Sequence[str]) -> ExportConfig:
+    """The config of writing one concept for other programs."""
+    name, others = take_first(arguments, "concept's name")
+    typed = split_arguments(others)
+    if "format" not in typed:
+        raise InputError(f"say which format: format={'|'.join(Format)}")
+    return build(ExportConfig, _read(EXPORT, typed) | {"concept": name})
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from toolkit.config.trainer import trainer_arguments
 
 def describe(shape: Shape) -> str:
     """The groups and keys that a command takes, with their defaults."""
-    return "\n\n".join((describe_groups(shape), _keys(shape), _trainer()))
+    parts = [describe_groups(shape), _keys(shape)]
+    if "trainer" in shape.groups:
+        parts.append(_trainer())
+    return "\n\n".join(parts)
 
 
 def describe_groups(shape: Shape) -> str:

@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
 from toolkit.composition.method import Method
 from toolkit.errors import InputError
+
+
+class Format(StrEnum):
+    """The formats that a concept can be written in."""
+
+    DIFFUSERS = "diffusers"
+    KOHYA = "kohya"
+    MIX_OF_SHOW = "mix_of_show"
 
 
 @dataclass(frozen=True)
@@ -265,6 +274,56 @@ class SampleConfig:
         check_concept_name(self.concept)
         _at_least("width", self.width, 1)
         _at_least("height", self.height, 1)
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What `toolkit import` does."""
+
+    file: Path
+    """The file that others made."""
+    name: str
+    model: ModelConfig
+    class_word: str = ""
+    """What it is, in a word the base knows."""
+    trigger: str = ""
+    """The words that call a LoRA without embeddings."""
+    embedding: Path | None = None
+    """The textual inversion that belongs to a LoRA."""
+    rank: int = 64
+    """The highest rank kept of a model that holds whole weights."""
+    overwrite: bool = False
+    """Replace a concept of that name."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        check_concept_name(self.name)
+        _at_least("rank", self.rank, 1)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What `toolkit export` does."""
+
+    concept: str
+    model: ModelConfig
+    format: Format
+    """Which programs it is for."""
+    to: Path | None = None
+    """The file to write; null: outputs/exports/MODEL/NAME and the format's name."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        check_concept_name(self.concept)
+
+    @property
+    def target(self) -> Path:
+        """The file that is written."""
+        suffix = ".pth" if self.format is Format.MIX_OF_SHOW else ".safetensors"
+        folder = self.output_dir / "exports" / self.model.name
+        return self.to or folder / f"{self.concept}_{self.format}{suffix}"
 
 
 def _at_least(key: str, value: float, least: int) -> None:

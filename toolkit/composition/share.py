@@ -1,0 +1,27 @@
+"""Which rows of a batch belong to which layout."""
+
+from dataclasses import dataclass
+
+from toolkit.composition.cells import Cells, cells_of
+from toolkit.composition.conditioning import Conditioning
+
+
+@dataclass(frozen=True)
+class Share:
+    """The rows of a batch that belong to one layout: for each side in turn, each of its seeds.
+
+    sides: which encodings the rows use: (POSITIVE,) in the guidance pass, (NEGATIVE, POSITIVE) in
+    a denoising pass.
+    """
+
+    conditioning: Conditioning
+    rows: slice
+    sides: tuple[str, ...]
+
+    def boxes(self, height: int, width: int) -> list[tuple[int, Cells]]:
+        """Index and cells of each region that holds a whole cell of the map."""
+        found = [
+            (index, cells_of(region.box, height, width))
+            for index, region in enumerate(self.conditioning.regions)
+        ]
+        return [(index, cells) for index, cells in found if cells is not None]

@@ -1,0 +1,1 @@
+"""Concepts in other programs' formats."""

@@ -1,0 +1,142 @@
+"""Any file that others made, as a concept."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toolkit.base import Base
+from toolkit.concept.concept import Concept, LowRank
+from toolkit.concept.file import FORMAT, load_concept
+from toolkit.concept.formats.combined import low_rank_difference
+from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
+from toolkit.concept.formats.keys import Part
+from toolkit.concept.formats.lora import read_lora
+from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, is_edlora
+from toolkit.concept.formats.textual_inversion import find_vectors, in_every_layer
+from toolkit.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def read_foreign(
+    path: Path,
+    name: str,
+    base: Base,
+    class_word: str = "",
+    trigger: str = "",
+    embedding: Path | None = None,
+    largest_rank: int = 64,
+) -> Concept:
+    """Read `path` as the concept `name`, which then answers to <name>.
+
+    Knows Mix-of-Show's ED-LoRAs and merged models, LoRAs by kohya's tools, diffusers and PEFT,
+    textual inversions, and this toolkit's own files. `embedding` is a textual inversion that
+    belongs to a LoRA; `trigger` are the words that call a LoRA that has none.
+    Raises InputError for what is none of these, damaged, dangerous, or does not fit `base`.
+    """
+    content, metadata = read_tensors(path)
+    if metadata.get("format") == FORMAT:
+        concept = _renamed(load_concept(path), name)
+    elif is_edlora(content):
+        concept = _from_mix_of_show(content, path, name, base, largest_rank)
+    else:
+        concept = _from_lora_or_vectors(content, metadata, path, name, base)
+    if embedding is not None:
+        if len(concept.embeddings):
+            raise InputError(f"{path} has embeddings of its own: leave out embedding=")
+        concept = _with_vectors(concept, _vectors(embedding), base)
+    if not concept.token_names and not (trigger or concept.trigger_words):
+        raise InputError(
+            f"{path} holds no embeddings: say which words call it, with trigger='...' "
+            "(or embedding=FILE, its textual inversion)"
+        )
+    if concept.token_names and trigger:
+        raise InputError(f"{path} has embeddings, so <{name}> calls it: leave out trigger=")
+    concept = replace(
+        concept,
+        class_word=class_word or concept.class_word,
+        trigger_words=trigger or concept.trigger_words,
+        base_name=base.name,
+        architecture=base.architecture,
+    )
+    concept.check_fits(base)
+    return concept
+
+
+def _from_mix_of_show(
+    content: Mapping[str, Any], path: Path, name: str, base: Base, largest_rank: int
+) -> Concept:
+    params = content.get("params", content)
+    if any("lora" in key for part in Part for key in params.get(part, {})):
+        return concept_from_edlora(params, path, name)
+    merged = {part: flat_tensors(dict(params.get(part, {})), path) for part in Part}
+    found = low_rank_difference(merged, base, largest_rank, path)
+    log.info(
+        "%s holds whole weights: their difference from %s is kept to rank %d; lost of it: %.2g",
+        path,
+        base.name,
+        max(
+            (len(pair.down) for part in found.changes.values() for pair in part.values()), default=0
+        ),
+        found.lost,
+    )
+    embeddings = embeddings_of(params, path)
+    return Concept(
+        name=name,
+        embeddings=embeddings,
+        token_names=tokens_of(name, len(embeddings)),
+        unet=found.changes[Part.UNET],
+        text_encoder=found.changes[Part.TEXT_ENCODER],
+    )
+
+
+def _from_lora_or_vectors(
+    content: Mapping[str, Any], metadata: Mapping[str, str], path: Path, name: str, base: Base
+) -> Concept:
+    nothing: dict[str, LowRank] = {}
+    width = int(base.text_encoder.config.hidden_size)
+    empty = Concept(name, torch.zeros(0, len(base.layers), width), (), nothing, nothing)
+    vectors = find_vectors(content, path)
+    if vectors is not None:
+        return _with_vectors(empty, vectors, base)
+    tensors = flat_tensors(dict(content), path)
+    if not tensors:
+        raise InputError(f"{path} holds no tensors")
+    changes = read_lora(tensors, metadata, adapter_config(path), base, path)
+    return replace(empty, unet=changes[Part.UNET], text_encoder=changes[Part.TEXT_ENCODER])
+
+
+def _vectors(path: Path) -> Tensor:
+    content, _ = read_tensors(path)
+    vectors = find_vectors(content, path)
+    if vectors is None:
+        raise InputError(f"{path} is no textual inversion")
+    return vectors
+
+
+def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
+    width = int(base.text_encoder.config.hidden_size)
+    if vectors.shape[1] != width:
+        raise InputError(
+            f"concept {concept.name}: its vectors are {vectors.shape[1]} wide; {base.name} needs "
+            f"{width}"
+        )
+    return replace(
+        concept,
+        embeddings=in_every_layer(vectors, len(base.layers)),
+        token_names=tokens_of(concept.name, len(vectors)),
+    )
+
+
+def _renamed(concept: Concept, name: str) -> Concept:
+    return replace(concept, name=name, token_names=tokens_of(name, len(concept.token_names)))
+
+
+def tokens_of(name: str, count: int) -> tuple[str, ...]:
+    """<name1>, <name2>, ..."""
+    return tuple(f"<{name}{number + 1}>" for number in range(count))

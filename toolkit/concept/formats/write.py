@@ -1,0 +1,120 @@
+"""Concepts in the formats that other programs read, and what those cannot hold."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from toolkit.concept.concept import Concept, LowRank
+from toolkit.config.schema import Format
+from toolkit.files import whole_file
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an export left: its files, and what the format could not hold, in words."""
+
+    files: tuple[Path, ...]
+    lost: str
+
+
+def write_foreign(concept: Concept, format: Format, path: Path) -> Written:
+    """Write `concept` in a format to `path`; the embeddings go to a file of their own beside it.
+
+    diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
+    over the layers. mix_of_show: everything, in one `.pth`.
+    """
+    return _WRITERS[format](concept, path)
+
+
+def _write_diffusers(concept: Concept, path: Path) -> Written:
+    tensors = {}
+    for prefix, changes in (
+        ("unet", concept.unet),
+        ("text_encoder.text_model", concept.text_encoder),
+    ):
+        for name, pair in changes.items():
+            tensors[f"{prefix}.{name}.lora_A.weight"] = _shaped(pair.down, name)
+            tensors[f"{prefix}.{name}.lora_B.weight"] = _shaped(pair.up * concept.scale, name)
+    return _with_inversion(concept, path, _saved(tensors, path, {"format": "pt"}))
+
+
+def _write_kohya(concept: Concept, path: Path) -> Written:
+    tensors = {}
+    parts = (("lora_unet_", concept.unet), ("lora_te_text_model_", concept.text_encoder))
+    for prefix, changes in parts:
+        for name, pair in changes.items():
+            module = prefix + name.replace(".", "_")
+            tensors[f"{module}.lora_down.weight"] = _shaped(pair.down, name)
+            tensors[f"{module}.lora_up.weight"] = _shaped(pair.up, name)
+            tensors[f"{module}.alpha"] = torch.tensor(len(pair.down) * concept.scale)
+    about = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(concept.rank),
+        "ss_network_alpha": str(concept.rank * concept.scale),
+        "ss_base_model_version": "sd_v1",
+        "ss_tag_frequency": json.dumps({concept.name: {concept.class_word or concept.name: 1}}),
+    }
+    return _with_inversion(concept, path, _saved(tensors, path, about))
+
+
+def _write_mix_of_show(concept: Concept, path: Path) -> Written:
+    def halves(changes: Mapping[str, LowRank], prefix: str) -> dict[str, Tensor]:
+        return {
+            f"{prefix}{name}.lora_{side}.weight": tensor.float().contiguous()
+            for name, pair in changes.items()
+            for side, tensor in (("down", pair.down), ("up", pair.up * concept.scale))
+        }
+
+    content = {
+        "new_concept_embedding": {
+            name: vectors.float().clone()
+            for name, vectors in zip(concept.token_names, concept.embeddings, strict=True)
+        },
+        "text_encoder": halves(concept.text_encoder, "text_model."),
+        "unet": halves(concept.unet, ""),
+    }
+    with whole_file(path) as temporary:
+        torch.save({"params": content}, temporary)
+    return Written((path,), "" if concept.token_names else "the trigger words")
+
+
+def _with_inversion(concept: Concept, path: Path, lora: Path) -> Written:
+    """Beside the LoRA, the tokens as a textual inversion that is the same in every layer."""
+    if not concept.token_names:
+        return Written((lora,), "")
+    inversion = path.with_name(f"{path.stem}_embedding{path.suffix}")
+    vectors = concept.embeddings.float().mean(dim=1)
+    _saved({"emb_params": vectors}, inversion, {"tokens": " ".join(concept.token_names)})
+    spread = concept.embeddings.float() - vectors[:, None]
+    share = float(spread.norm() / concept.embeddings.float().norm())
+    lost = (
+        f"the format has one embedding for all {concept.embeddings.shape[1]} layers, where this "
+        f"concept has one for each: their mean was written ({share:.0%} of their norm is lost)"
+        if share > 1e-6
+        else ""
+    )
+    return Written((lora, inversion), lost)
+
+
+def _shaped(half: Tensor, name: str) -> Tensor:
+    """Half of a LoRA as the base has the map: around its attention are convolutions of 1 x 1."""
+    return half[:, :, None, None] if name.endswith((".proj_in", ".proj_out")) else half
+
+
+def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(stored, temporary, dict(metadata))
+    return path
+
+
+_WRITERS: Mapping[Format, Callable[[Concept, Path], Written]] = {
+    Format.DIFFUSERS: _write_diffusers,
+    Format.KOHYA: _write_kohya,
+    Format.MIX_OF_SHOW: _write_mix_of_show,
+}
