@@ -1,0 +1,292 @@
+"""What LoRA-Composer costs above plain sampling: `python scripts/benchmark_compose.py --help`.
+
+The full Stable Diffusion 1.5 architecture with random weights, built in memory, and random
+ED-LoRAs. Plain diffusers sampling and ours take turns in one process: the same scheduler, steps and
+guidance scale, latents only, re-initialisation included in ours, and the constraints on for exactly
+half of the steps, the method's worst case. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from toolkit.base import Base
+from toolkit.composition import guidance, sampler
+from toolkit.composition.conditioning import prepare
+from toolkit.composition.layout import Layout, Region
+from toolkit.composition.method import Method
+from toolkit.concept import Concept, LowRank, load_concept, save_concept
+from toolkit.concept.concept import linear_maps
+
+TOKENIZER = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini" / "tokenizer"
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+}
+GUIDANCE_SCALE = 7.5
+
+
+def random_base(device: str, dtype: torch.dtype) -> Base:
+    """SD 1.5's U-Net (860 M parameters) and text encoder (123 M), untrained."""
+    torch.manual_seed(0)
+    text_config = CLIPTextConfig(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        projection_dim=768,
+        bos_token_id=49406,
+        eos_token_id=49407,
+    )
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    modules = [
+        module.to(device, dtype).eval().requires_grad_(False)
+        for module in (CLIPTextModel(text_config), unet)
+    ]
+    return Base(
+        name="random",
+        tokenizer=CLIPTokenizer.from_pretrained(TOKENIZER),
+        text_encoder=modules[0],
+        unet=modules[1],
+        vae=None,
+        scheduler_config=NOISE,
+        guidance_downscale=4,
+        architecture="",
+        weights="",
+    )
+
+
+def random_concept(base: Base, name: str, rank: int = 4) -> Concept:
+    """An ED-LoRA of the size that training makes: every attention map of both networks."""
+
+    def changes(module: torch.nn.Module, marks: Sequence[str]) -> dict[str, LowRank]:
+        return {
+            path: LowRank(
+                0.02 * torch.randn(rank, linear.weight.shape[1]),
+                0.02 * torch.randn(linear.weight.shape[0], rank),
+            )
+            for path, linear in linear_maps(module).items()
+            if any(mark in path for mark in marks)
+        }
+
+    return Concept(
+        name=name,
+        embeddings=0.02 * torch.randn(2, len(base.layers), 768),
+        token_names=(f"<{name}1>", f"<{name}2>"),
+        unet=changes(base.unet, (".attn1.", ".attn2.")),
+        text_encoder=changes(base.text_encoder, (".self_attn.",)),
+        class_word=name,
+    )
+
+
+def layout_of(concepts: int, width: int, height: int) -> Layout:
+    """Boxes side by side, in two rows from four concepts on."""
+    rows = 1 if concepts < 4 else 2
+    regions = []
+    for row in range(rows):
+        own = [i for i in range(concepts) if i * rows // concepts == row]
+        for column, index in enumerate(own):
+            x0, x1 = (column + 0.06) / len(own), (column + 0.94) / len(own)
+            y0, y1 = (row + 0.06) / rows, (row + 0.94) / rows
+            regions.append(Region(f"c{index}", f"<c{index}>, sitting", (x0, y0, x1, y1)))
+    return Layout("benchmark", "a picture", width, height, tuple(regions))
+
+
+class Peak:
+    """The most memory in use during a block: the process's on a CPU, the allocator's on a GPU."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.bytes = device, 0
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Peak:
+        if self.device == "cpu":
+            ctypes.CDLL(None).malloc_trim(0)  # what an earlier run left would hide this one's peak
+            self._watcher = threading.Thread(target=self._watch)
+            self._watcher.start()
+        else:
+            torch.cuda.reset_peak_memory_stats()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.device == "cpu":
+            self._stop.set()
+            self._watcher.join()
+        else:
+            self.bytes = torch.cuda.max_memory_allocated()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.01):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.bytes = max(self.bytes, pages * 4096)
+
+
+@contextmanager
+def timed(module: Any, name: str, spent: dict[str, float], device: str) -> Iterator[None]:
+    """Add the time of every call of module.name to spent[name]."""
+    original: Callable[..., Any] = getattr(module, name)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        started = now(device)
+        try:
+            return original(*arguments, **named)
+        finally:
+            spent[name] = spent.get(name, 0.0) + now(device) - started
+
+    setattr(module, name, call)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+def now(device: str) -> float:
+    """Seconds, once the device has done what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def half_of(steps: int) -> Method:
+    """The whole method with the constraints on for exactly half of the steps."""
+    return Method(adaptive_stop=False, max_guidance_steps=steps // 2 - 1)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run both in turns and report medians per picture."""
+    device, dtype = arguments.device, getattr(torch, arguments.dtype)
+    base = random_base(device, dtype)
+    layout = layout_of(arguments.concepts, arguments.width, arguments.height)
+    names = [region.concept for region in layout.regions]
+    folder = Path(arguments.work)
+    for name in names:
+        save_concept(random_concept(base, name), folder / f"{name}.safetensors")
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL(block_out_channels=(8, 8, 8, 8), norm_num_groups=4),
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.unet,
+        scheduler=base.sampler(arguments.steps),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.vae.register_to_config(block_out_channels=(8, 8, 8, 8))
+    pipeline.set_progress_bar_config(disable=True)
+    started = now(device)
+    concepts = {name: load_concept(folder / f"{name}.safetensors") for name in names}
+    conditioning = prepare(base, layout, concepts)
+    prepare_s = now(device) - started
+    seeds = list(range(arguments.batch))
+    noise = sampler.initial_noise(base, layout.width, layout.height, seeds)
+    text = torch.randn(1, 77, 768).to(device, dtype)
+
+    def plain(steps: int) -> None:
+        pipeline(
+            prompt_embeds=text,
+            negative_prompt_embeds=text,
+            num_images_per_prompt=arguments.batch,
+            latents=noise.to(dtype),
+            width=layout.width,
+            height=layout.height,
+            num_inference_steps=steps,
+            guidance_scale=GUIDANCE_SCALE,
+            output_type="latent",
+        )
+
+    refined: list[int] = []
+
+    def ours(steps: int) -> None:
+        def watch(step: sampler.Step) -> None:
+            if step.guidance:
+                refined.append(step.number)
+
+        views = [conditioning] * arguments.batch
+        sampler.compose(base, views, seeds, half_of(steps), steps, GUIDANCE_SCALE, watch)
+
+    plain(2)
+    ours(2)
+    seconds: dict[str, list[float]] = {"plain": [], "compose": []}
+    peaks = {"plain": 0, "compose": 0}
+    spent: dict[str, float] = {}
+    for turn in range(arguments.repeats):
+        for name, run in (("plain", plain), ("compose", ours)):
+            refined.clear()
+            with (
+                Peak(device) as peak,
+                timed(sampler, "reinitialise", spent, device),
+                timed(sampler, "refine", spent, device),
+                timed(guidance, "attention_maps", spent, device),
+                timed(sampler, "predict", spent, device),
+            ):
+                started = now(device)
+                run(arguments.steps)
+                seconds[name].append((now(device) - started) / arguments.batch)
+            peaks[name] = max(peaks[name], peak.bytes)
+            logging.info("turn %d, %s: %.2f s", turn, name, seconds[name][-1])
+    plain_s, compose_s = (statistics.median(seconds[name]) for name in ("plain", "compose"))
+    share = 1 / (arguments.repeats * arguments.batch)
+    whole = sum(seconds["compose"]) / arguments.repeats
+    parts = {
+        "guidance_forward": spent["attention_maps"] * share,
+        "guidance_backward": (spent["refine"] - spent["attention_maps"]) * share,
+        "reinitialisation": spent["reinitialise"] * share,
+        "denoising": spent["predict"] * share,
+    }
+    parts["rest"] = whole - sum(parts.values())
+    return {
+        "device": device,
+        "dtype": arguments.dtype,
+        "width": layout.width,
+        "height": layout.height,
+        "concepts": arguments.concepts,
+        "steps": arguments.steps,
+        "batch": arguments.batch,
+        "plain_s": round(plain_s, 3),
+        "compose_s": round(compose_s, 3),
+        "ratio": round(compose_s / plain_s, 3),
+        "peak_bytes": peaks,
+        "guidance_steps": len(refined),
+        "prepare_s": round(prepare_s, 3),
+        "breakdown": {name: round(value, 3) for name, value in parts.items()},
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--height", type=int, default=512, help="pixels")
+    parser.add_argument("--width", type=int, default=512, help="pixels")
+    parser.add_argument("--concepts", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=1, help="pictures at once")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each")
+    parser.add_argument("--work", default="/tmp/benchmark_compose", help="where concepts are kept")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    print(json.dumps(measure(arguments)))
+
+
+if __name__ == "__main__":
+    main()
