@@ -1,20 +1,21 @@
 """Make the embedded base model from open art: `python scripts/build_base.py STEP --work FOLDER`.
 
 Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `decoder`, `scorer`,
-`publish`; `sheet` draws prompts to look at. Each is boxed in minutes and can be stopped and run
-again: it goes on from its last checkpoint. On another machine `restore` makes a work folder of the
-published base.
+`publish`; `sheet` draws prompts to look at, `accuracy` counts. Training is boxed in minutes and can
+be stopped and run again: it goes on from its last checkpoint. On another machine `restore` makes a
+work folder of the published base.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from base import art, autoencoder, publish, scorer, text_to_image
+from base import accuracy, art, autoencoder, publish, scorer, text_to_image
 from base.scenes import Painter
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
@@ -99,6 +100,14 @@ def sheet(arguments: argparse.Namespace) -> None:
     logging.info("sheet after %d steps, %d samples", steps, samples)
 
 
+def measuring(arguments: argparse.Namespace) -> None:
+    """Count how often the last checkpoint draws what it is asked for; prints JSON."""
+    painter = _painter(arguments)
+    pipeline, _, _ = publish.assemble(painter, arguments.work)
+    found = accuracy.measure(painter, pipeline, arguments.work, arguments.guidance)
+    print(json.dumps({"guidance": arguments.guidance} | accuracy.as_json(found)))
+
+
 def sheet_prompts(world: art.World) -> list[str]:
     """Two prompts for each name, in two styles the base has seen it in, on changing backgrounds."""
     prompts: list[str] = []
@@ -123,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "scorer": scoring,
         "publish": publishing,
         "sheet": sheet,
+        "accuracy": measuring,
     }.items():
         command = steps.add_parser(name, help=step.__doc__)
         command.set_defaults(step=step)
@@ -142,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps.choices["publish"].add_argument(
         "--to", type=Path, default=PUBLISHED, help="folder to write"
     )
+    steps.choices["accuracy"].add_argument("--guidance", type=float, default=4.0)
     steps.choices["sheet"].add_argument("--side", type=int, default=128, help="pixels")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
