@@ -79,6 +79,13 @@ def check_layout(layout: Layout, base: Base) -> None:
             )
 
 
+def check_prompts(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> None:
+    """Raise InputError when a prompt of `layout` is longer than the text encoder's window."""
+    canvas, regions = voices(layout, concepts)
+    for voice in (canvas, *regions):
+        _tokenise_pair(base, voice)
+
+
 @dataclass(frozen=True)
 class Voice:
     """A prompt and the concept that encodes it; without a concept the base alone does."""
@@ -96,6 +103,11 @@ def prepare(base: Base, layout: Layout, concepts: Mapping[str, Concept]) -> Cond
     Raises InputError when a concept does not fit the base, a box does not fit the canvas, or a
     prompt is longer than the text encoder's window.
     """
+    return condition(base, layout, *voices(layout, concepts))
+
+
+def voices(layout: Layout, concepts: Mapping[str, Concept]) -> tuple[Voice, list[Voice]]:
+    """Who speaks on the canvas, and who in each region."""
     prompt = layout.prompt
     for region in layout.regions:
         if region.concept != layout.background:
@@ -110,7 +122,7 @@ def prepare(base: Base, layout: Layout, concepts: Mapping[str, Concept]) -> Cond
         )
         for region in layout.regions
     ]
-    return condition(base, layout, Voice(behind, prompt, layout.negative_prompt), regions)
+    return Voice(behind, prompt, layout.negative_prompt), regions
 
 
 @torch.no_grad()
@@ -174,16 +186,7 @@ class _EncodedPair:
 def _encode_pair(base: Base, voice: Voice) -> _EncodedPair:
     """Both prompts as (layers, places, dim); negatives have no layer-wise tokens."""
     layers, concept = len(base.layers), voice.concept
-    names = concept.token_names if concept else ()
-    prompt = concept.expand(voice.prompt) if concept else voice.prompt
-    positive = tokenise(prompt, base.tokenizer, names)
-    negated = tokenise(voice.negative_prompt, base.tokenizer)
-    for tokenised, text in ((positive, voice.prompt), (negated, voice.negative_prompt)):
-        if tokenised.lost:
-            raise InputError(
-                f"prompt {text!r} is longer than the text encoder's window of "
-                f"{base.tokenizer.model_max_length} tokens; lost: {tokenised.lost!r}"
-            )
+    positive, negated = _tokenise_pair(base, voice)
     changes = concept.text_encoder if concept else {}
     scale = concept.scale * voice.strength if concept else 0.0
     with changes_applied(base.text_encoder, changes, scale):
@@ -194,6 +197,22 @@ def _encode_pair(base: Base, voice: Voice) -> _EncodedPair:
             encoded = encode(base.text_encoder, [positive]).expand(layers, -1, -1)
         unwanted = encode(base.text_encoder, [negated]).expand(layers, -1, -1)
     return _EncodedPair(positive, (encoded.to(base.dtype), unwanted.to(base.dtype)))
+
+
+def _tokenise_pair(base: Base, voice: Voice) -> tuple[TokenisedPrompt, TokenisedPrompt]:
+    """Both prompts; InputError when one does not fit into the window."""
+    concept = voice.concept
+    names = concept.token_names if concept else ()
+    prompt = concept.expand(voice.prompt) if concept else voice.prompt
+    positive = tokenise(prompt, base.tokenizer, names)
+    negated = tokenise(voice.negative_prompt, base.tokenizer)
+    for tokenised, text in ((positive, voice.prompt), (negated, voice.negative_prompt)):
+        if tokenised.lost:
+            raise InputError(
+                f"prompt {text!r} is longer than the text encoder's window of "
+                f"{base.tokenizer.model_max_length} tokens; lost: {tokenised.lost!r}"
+            )
+    return positive, negated
 
 
 def _places(prompt: TokenisedPrompt, concept: Concept, base: Base) -> tuple[int, ...]:

@@ -81,6 +81,14 @@ def is_done(item: Item, recipe: Recipe, folder: Path) -> bool:
     )
 
 
+def error_of(item: Item, folder: Path) -> str | None:
+    """Why the picture could not be made; None when it was."""
+    entry = read_entry(item.path(folder, ".json"))
+    if entry is None:
+        return "it was not made: the process that had it ended"
+    return None if entry.get("status") == DONE else str(entry.get("error"))
+
+
 def read_entry(path: Path) -> dict[str, Any] | None:
     """A SEED.json, or None where there is none that can be read."""
     try:

@@ -71,7 +71,7 @@ class Composer(LightningModule):
         """Compose every item; one that fails does not take the others along."""
         try:
             return self._compose(batch)
-        except (RunError, torch.OutOfMemoryError) as error:
+        except (InputError, RunError, torch.OutOfMemoryError) as error:
             if len(batch) == 1:
                 return [Composition(batch[0], error=str(error).splitlines()[0])]
         half = len(batch) // 2

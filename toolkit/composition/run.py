@@ -1,28 +1,28 @@
 """`toolkit compose` and `toolkit sample`: from a checked config to files."""
 
-import json
 import logging
 import re
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning import Trainer
 
 from toolkit.base import Base, load_base
-from toolkit.composition.cells import cells_of
-from toolkit.composition.conditioning import check_layout
+from toolkit.composition.checks import check
 from toolkit.composition.data import Items, make_batches
-from toolkit.composition.journal import Item, is_done, recipe_of, write_manifest
-from toolkit.composition.layout import Layout, layout_from_mapping
+from toolkit.composition.failures import write_failures
+from toolkit.composition.journal import Item, error_of, is_done, recipe_of, write_manifest
+from toolkit.composition.layout import Layout
+from toolkit.composition.layout_files import Lines, Rejected, read_layouts, read_lines
 from toolkit.composition.method import Method
 from toolkit.composition.module import Composer
 from toolkit.composition.progress import BatchProgress
 from toolkit.composition.writer import CompositionWriter
-from toolkit.concept import Concept, load_concept
+from toolkit.concept import Concept
+from toolkit.concept.shelf import Shelf
 from toolkit.config.schema import (
     ComposeConfig,
     LoggerConfig,
@@ -37,30 +37,55 @@ from toolkit.tracking.wandb import CompositionTable
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """How pictures are made, and where they go."""
+
+    folder: Path
+    concepts: Path
+    model: ModelConfig
+    method: Method
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    batch_size: int = 1
+    overwrite: bool = False
+    figures: bool = False
+
+
 def compose(config: ComposeConfig) -> int:
     """Make every (layout, seed) that is not there yet; 0, or 1 when some failed.
 
-    Raises InputError before any model loads when a layout or a concept file is wrong.
+    A wrong line of a layouts file does not stop the rest, unless `strict`: it is told in
+    `failures.jsonl`. Raises InputError, with nothing started, when a layout or a concept file is
+    wrong, or all lines are.
     """
     if config.trainer.arguments.get("inference_mode"):
         raise InputError("trainer.inference_mode=true: composing needs gradients of the latents")
-    layouts = read_layouts(config.layouts, config.layouts_file)
-    folder = config.output_dir / "compose" / config.method_name
-    failed = _make(
-        [Item(layout, seed) for layout in layouts for seed in config.seeds],
-        folder,
-        config.model,
-        config.method,
-        config.sampling,
-        config.trainer,
-        config.logger,
-        concepts_dir=config.output_dir / "concepts" / config.model.name,
+    job = _Job(
+        folder=config.output_dir / "compose" / config.method_name,
+        concepts=config.output_dir / "concepts" / config.model.name,
+        model=config.model,
+        method=config.method,
+        sampling=config.sampling,
+        trainer=config.trainer,
+        logger=config.logger,
         batch_size=config.batch_size or 1,
         overwrite=config.overwrite,
         figures=config.figures,
     )
-    log.info("manifest: %s", write_manifest(folder, config.method_name))
-    return 1 if failed else 0
+    layouts = read_layouts(config.layouts)
+    lines = read_lines(config.layouts_file) if config.layouts_file else Lines({}, ())
+    if config.strict:
+        _refuse(lines.rejected)
+    usable = _usable(job, layouts, lines, config.strict)
+    items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
+    if not _make(job, usable, items):
+        return 0  # another process reports
+    failed = {item: error for item in items if (error := error_of(item, job.folder)) is not None}
+    write_failures(job.folder, usable.rejected, failed)
+    log.info("manifest: %s", write_manifest(job.folder, config.method_name))
+    return 1 if failed or usable.rejected else 0
 
 
 def sample(config: SampleConfig) -> int:
@@ -73,77 +98,107 @@ def sample(config: SampleConfig) -> int:
         height=config.height,
         background=config.concept,
     )
-    failed = _make(
-        [Item(layout, seed) for seed in config.seeds],
-        config.output_dir / "sample" / config.model.name / config.concept,
-        config.model,
-        Method(),
-        config.sampling,
-        config.trainer,
-        LoggerConfig(kind="none"),
-        concepts_dir=config.output_dir / "concepts" / config.model.name,
-        batch_size=1,
-        overwrite=False,
-        figures=False,
+    job = _Job(
+        folder=config.output_dir / "sample" / config.model.name / config.concept,
+        concepts=config.output_dir / "concepts" / config.model.name,
+        model=config.model,
+        method=Method(),
+        sampling=config.sampling,
+        trainer=config.trainer,
+        logger=LoggerConfig(kind="none"),
     )
-    return 1 if failed else 0
+    items = [Item(layout, seed) for seed in config.seeds]
+    _make(job, _usable(job, [layout], Lines({}, ()), strict=True), items)
+    return 1 if any(error_of(item, job.folder) is not None for item in items) else 0
 
 
-def _make(
-    items: Sequence[Item],
-    folder: Path,
-    model: ModelConfig,
-    method: Method,
-    sampling: SamplingConfig,
-    trainer_config: TrainerConfig,
-    logger: LoggerConfig,
-    concepts_dir: Path,
-    batch_size: int,
-    overwrite: bool,
-    figures: bool,
-) -> int:
-    """Make what is missing under `folder`; returns how many pictures failed."""
-    paths = concept_files([item.layout for item in items], concepts_dir, model)
-    concepts = {name: load_concept(path) for name, path in paths.items()}
+@dataclass(frozen=True)
+class _Usable:
+    """Layouts that can be made, on this base with these concepts, and the lines that cannot."""
+
+    layouts: Sequence[Layout]
+    rejected: Sequence[Rejected]
+    base: Base
+    concepts: Mapping[str, Concept]
+    files: Mapping[str, Path]
+
+
+def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines, strict: bool) -> _Usable:
+    """Check every layout. Raises InputError for the first wrong one that may not be left out."""
+    rejected = list(lines.rejected)
+    numbered = dict(lines.layouts)
+    wanted = [*layouts, *(numbered.values() if strict else ())]
+    files = concept_files(wanted, job.concepts, job.model)
+    for number, layout in list(numbered.items()):
+        try:
+            files |= concept_files([layout], job.concepts, job.model)
+        except InputError as error:
+            rejected.append(Rejected(number, layout.name, str(error)))
+            del numbered[number]
+    if not layouts and not numbered:
+        _refuse(rejected)
+    concepts = Shelf(files)
     base = load_base(
-        model.path,
-        model.name,
-        guidance_downscale=model.guidance_downscale or 4,
-        dtype=_dtype(model, trainer_config),
+        job.model.path,
+        job.model.name,
+        guidance_downscale=job.model.guidance_downscale or 4,
+        dtype=_dtype(job.model, job.trainer),
     )
-    if model.compile:
+    for layout in wanted:
+        check(layout, base, concepts)
+    for number, layout in list(numbered.items() if not strict else ()):
+        try:
+            check(layout, base, concepts)
+        except InputError as error:
+            rejected.append(Rejected(number, layout.name, str(error)))
+            del numbered[number]
+    if not layouts and not numbered:
+        _refuse(rejected)
+    for wrong in sorted(rejected, key=lambda wrong: wrong.line):
+        log.warning("line %d is left out: %s", wrong.line, wrong.error)
+    usable = [*layouts, *numbered.values()]
+    return _Usable(usable, rejected, base, concepts, files)
+
+
+def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
+    """Make what is missing; whether this process is the one that reports."""
+    base = usable.base
+    if job.model.compile:
         base.unet.compile()
-    for layout in dict.fromkeys(item.layout for item in items):
-        _check(layout, base, concepts)
-    recipe = recipe_of(base, paths, method, sampling.steps, sampling.guidance_scale)
-    missing = [item for item in items if overwrite or not is_done(item, recipe, folder)]
+    sampling = job.sampling
+    recipe = recipe_of(base, usable.files, job.method, sampling.steps, sampling.guidance_scale)
+    missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
     if len(missing) < len(items):
         log.info("%d of %d pictures are there already", len(items) - len(missing), len(items))
     if not missing:
-        return 0
-    module = Composer(base, concepts, method, sampling.steps, sampling.guidance_scale)
-    writer = CompositionWriter(folder, recipe, figures)
+        return True
+    module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
+    writer = CompositionWriter(job.folder, recipe, job.figures)
     callbacks = [writer, BatchProgress(len(missing))]
-    if logger.kind == "wandb":
-        callbacks.append(CompositionTable(logger.project, logger.max_images, folder))
-    arguments: dict[str, Any] = {"enable_model_summary": False, **trainer_config.arguments}
+    if job.logger.kind == "wandb":
+        callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
+    arguments: dict[str, Any] = {"enable_model_summary": False, **job.trainer.arguments}
     arguments |= {"inference_mode": False, "use_distributed_sampler": False, "logger": False}
     trainer = Trainer(
         **arguments,
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        default_root_dir=folder,
+        default_root_dir=job.folder,
     )
     try:
-        trainer.predict(
-            module, datamodule=Items(make_batches(missing, batch_size)), return_predictions=False
-        )
+        data = Items(make_batches(missing, job.batch_size))
+        trainer.predict(module, datamodule=data, return_predictions=False)
+        trainer.strategy.barrier("everything is written")
     except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error}") from error
-    for item in missing:
-        log.info("%s", item.path(folder, ".png"))
-    return writer.failed
+        raise RunError(f"cannot write to {job.folder}: {error}") from error
+    if trainer.is_global_zero and len(missing) <= _LISTED:
+        for item in missing:
+            log.info("%s", item.path(job.folder, ".png"))
+    return bool(trainer.is_global_zero)
+
+
+_LISTED = 64  # more paths than this nobody reads
 
 
 def concept_files(layouts: Sequence[Layout], folder: Path, model: ModelConfig) -> dict[str, Path]:
@@ -162,66 +217,12 @@ def concept_files(layouts: Sequence[Layout], folder: Path, model: ModelConfig) -
     return paths
 
 
-def read_layouts(files: Sequence[Path], lines: Path | None) -> list[Layout]:
-    """Every layout of some YAML files and of a JSONL file; the names must differ."""
-    layouts = []
-    for path in files:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-        if not isinstance(content, dict):
-            raise InputError(f"{path}: is no layout")
-        layouts.append(layout_from_mapping(content, str(path)))
-    if lines is not None:
-        layouts += _read_lines(lines)
-    seen: set[str] = set()
-    for layout in layouts:
-        if layout.name in seen:
-            raise InputError(f"two layouts are named {layout.name}: names must differ")
-        seen.add(layout.name)
-    return layouts
-
-
-def _read_lines(path: Path) -> list[Layout]:
-    layouts = []
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise InputError(f"{path}, line {number}: is no layout")
-        layouts.append(layout_from_mapping(content, f"{path}, line {number}"))
-    if not layouts:
-        raise InputError(f"{path}: holds no layout")
-    return layouts
-
-
-def _check(layout: Layout, base: Base, concepts: dict[str, Concept]) -> None:
-    """Raise InputError for a layout this base cannot make; warn of boxes closer than a cell."""
-    check_layout(layout, base)
-    for name in layout.concepts:
-        concepts[name].check_fits(base)
-    rows, columns = base.guidance_cells(layout.width, layout.height)
-    for first, second in combinations(layout.regions, 2):
-        a, b = cells_of(first.box, rows, columns), cells_of(second.box, rows, columns)
-        assert a is not None and b is not None
-        apart_x = max(a.left, b.left) - min(a.right, b.right)
-        apart_y = max(a.top, b.top) - min(a.bottom, b.bottom)
-        if max(apart_x, apart_y) < 1:
-            log.warning(
-                "layout %s: the boxes of %s and %s are less than a cell apart; they may blend",
-                layout.name,
-                first.concept,
-                second.concept,
-            )
+def _refuse(rejected: Sequence[Rejected]) -> None:
+    """Raise InputError for the first of wrong lines, if there is one."""
+    if rejected:
+        first = min(rejected, key=lambda wrong: wrong.line)
+        more = f" (and {len(rejected) - 1} more wrong lines)" if len(rejected) > 1 else ""
+        raise InputError(f"line {first.line} of the layouts file: {first.error}{more}")
 
 
 def _dtype(model: ModelConfig, trainer: TrainerConfig) -> torch.dtype:

@@ -243,6 +243,7 @@ class EvaluateConfig:
                 layouts_file=self.layouts_file,
                 seeds=self.seeds,
                 batch_size=self.batch_size,
+                strict=True,
                 figures=False,
                 output_dir=self.output_dir,
             )

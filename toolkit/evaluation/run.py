@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from toolkit.composition.journal import DONE, Item, read_entry
 from toolkit.composition.layout import Layout
-from toolkit.composition.run import compose, concept_files, read_layouts
+from toolkit.composition.layout_files import read_layouts, read_lines
+from toolkit.composition.run import compose, concept_files
 from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import EvaluateConfig
 from toolkit.errors import InputError, RunError
@@ -32,7 +33,9 @@ def evaluate(config: EvaluateConfig) -> int:
     Raises InputError, before anything is composed, when a layout, a concept, its images or a judge
     is not there.
     """
-    layouts = read_layouts(config.layouts, config.layouts_file)
+    layouts = read_layouts(config.layouts)
+    if config.layouts_file is not None:
+        layouts += read_lines(config.layouts_file).layouts.values()
     names = list(dict.fromkeys(name for layout in layouts for name in layout.concepts))
     if not names:
         raise InputError("the layouts name no concept: there is nothing to compare with")

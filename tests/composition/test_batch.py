@@ -1,0 +1,126 @@
+"""`toolkit compose layouts=FILE.jsonl`, as a person runs it: in processes of its own, on a CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+CONCEPTS = Path(__file__).parent.parent / "reference" / "concepts"
+REGIONS = [
+    {"concept": "dog", "prompt": "<dog>, sitting", "box": [0.05, 0.1, 0.45, 0.9]},
+    {"concept": "cat", "prompt": "<cat>", "box": [0.55, 0.2, 0.95, 0.9]},
+]
+
+
+def line(name: str, **change: object) -> str:
+    content = {"name": name, "prompt": "a dog and a cat", "width": 256, "height": 192}
+    return json.dumps(content | {"regions": REGIONS} | change)
+
+
+GOOD = [line(f"l{i}", prompt=f"picture {i}") for i in range(3)] + [line("tall", width=192)]
+WRONG = {
+    2: ("{not json", "is not JSON"),
+    4: (line("l0"), "stands in line 1 already"),
+    6: (line("max", regions=[{**REGIONS[0], "concept": "max", "prompt": "<max>"}]), "not trained"),
+    8: (line("odd", width=250), "multiples of 64"),
+    9: (line("long", prompt="grass " * 90), "lost: "),
+    10: (line("out", regions=[{**REGIONS[0], "box": [0.5, 0, 1.5, 1]}]), "needs 0 <= x0"),
+}
+
+
+def toolkit(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "toolkit", *arguments, f"output_dir={folder / 'out'}"],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def compose(folder: Path, base: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return toolkit(
+        folder,
+        "compose",
+        f"layouts={folder / 'many.jsonl'}",
+        f"model.path={base}",
+        "sampling.steps=2",
+        "figures=false",
+        *arguments,
+    )
+
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+
+
+@pytest.fixture(scope="module")
+def work(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of many layouts, some of them wrong, and two imported concepts."""
+    folder = tmp_path_factory.mktemp("batch")
+    for name in ("dog", "cat"):
+        file = str(CONCEPTS / f"{name}.pth")
+        where = f"model.path={tiny_base_folder}"
+        made = toolkit(folder, "import", file, f"concept={name}", f"class_word={name}", where)
+        assert made.returncode == 0, made.stderr
+    lines, good = [], iter(GOOD)
+    for number in range(1, 11):
+        lines.append(WRONG[number][0] if number in WRONG else next(good))
+    (folder / "many.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def pictures(folder: Path) -> dict[str, str]:
+    """The hash of each finished picture."""
+    rows = parquet.read_table(folder / "out/compose/lora_composer/manifest.parquet").to_pylist()
+    assert all(row["status"] == "done" for row in rows)
+    return {f"{row['layout']}/{row['seed']}": row["sha256"] for row in rows}
+
+
+def test_two_processes_make_every_picture_once_and_a_rerun_only_what_is_missing(
+    work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    folder = work / "out/compose/lora_composer"
+    made = compose(work, tiny_base_folder, "seeds=2", *TWO)
+    assert made.returncode == 1, made.stderr
+    both = pictures(work)
+    assert set(both) == {f"{name}/{seed}" for name in ("l0", "l1", "l2", "tall") for seed in (0, 1)}
+    rows = parquet.read_table(folder / "manifest.parquet").to_pylist()
+    assert sorted(row["rank"] for row in rows) == [0] * 4 + [1] * 4
+    told = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    assert {entry["line"] for entry in told} == set(WRONG)
+    for entry in told:
+        assert WRONG[entry["line"]][1] in entry["error"]
+
+    (folder / "l1" / "1.png").unlink()
+    kept = (folder / "l0" / "0.png").stat().st_mtime_ns
+    again = compose(work, tiny_base_folder, "seeds=2", *TWO)
+    assert "7 of 8 pictures are there already" in again.stderr
+    assert (folder / "l0" / "0.png").stat().st_mtime_ns == kept
+    assert pictures(work) == both
+
+    alone = compose(work, tiny_base_folder, "seeds=2", "trainer=cpu", "overwrite=true")
+    assert alone.returncode == 1, alone.stderr
+    assert (folder / "l0" / "0.png").stat().st_mtime_ns != kept
+    assert pictures(work) == both
+
+
+def test_strict_starts_nothing_when_a_line_is_wrong(work: Path, tiny_base_folder: Path) -> None:
+    made = compose(work, tiny_base_folder, "strict=true", "seeds=[9]", "trainer=cpu")
+    assert made.returncode == 2
+    assert "line 2 of the layouts file" in made.stderr.strip().splitlines()[-1]
+    assert not list((work / "out/compose").rglob("9.png"))
+
+
+def test_a_file_of_wrong_lines_only_is_wrong_input(
+    work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "wrong.jsonl"
+    file.write_text("\n".join([line("odd", width=250), line("out", height=0)]))
+    made = compose(work, tiny_base_folder, f"layouts={file}", "trainer=cpu")
+    assert made.returncode == 2
+    assert "and 1 more wrong line" in made.stderr

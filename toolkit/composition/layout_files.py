@@ -1,0 +1,84 @@
+"""Layouts from files: one in each YAML file, many in a JSONL file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from toolkit.composition.layout import Layout, layout_from_mapping
+from toolkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A layout that cannot be made, and why. line: where it stands in a JSONL file."""
+
+    line: int
+    name: str | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What a JSONL file holds: layouts by the number of their line, and lines that are none."""
+
+    layouts: Mapping[int, Layout]
+    rejected: tuple[Rejected, ...]
+
+
+def read_layouts(files: Sequence[Path]) -> list[Layout]:
+    """One layout of each YAML file. Raises InputError for a wrong one, or names that repeat."""
+    layouts: dict[str, Layout] = {}
+    for path in files:
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: is no layout")
+        layout = layout_from_mapping(content, str(path))
+        if layout.name in layouts:
+            raise InputError(f"two layouts are named {layout.name}: names must differ")
+        layouts[layout.name] = layout
+    return list(layouts.values())
+
+
+def read_lines(path: Path) -> Lines:
+    """Every line of a JSONL file, the wrong ones with their reason.
+
+    A name that stands twice is wrong from its second line on. Raises InputError when the file
+    cannot be read or has no line.
+    """
+    layouts: dict[int, Layout] = {}
+    rejected: list[Rejected] = []
+    first_lines: dict[str, int] = {}
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name: str | None = None
+        try:
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise InputError("is no layout")
+            name = str(content["name"]) if "name" in content else None
+            layout = layout_from_mapping(content, "layout")
+            if layout.name in first_lines:
+                raise InputError(
+                    f"name {layout.name} stands in line {first_lines[layout.name]} already"
+                )
+        except ValueError as error:
+            rejected.append(Rejected(number, name, f"is not JSON: {error}"))
+        except InputError as error:
+            rejected.append(Rejected(number, name, str(error)))
+        else:
+            first_lines[layout.name] = number
+            layouts[number] = layout
+    if not layouts and not rejected:
+        raise InputError(f"{path}: holds no layout")
+    return Lines(layouts, tuple(rejected))
