@@ -112,6 +112,22 @@ def test_one_concept_alone(trained: Path) -> None:
     assert Image.open(picture).size == (128, 128)
 
 
+def test_all_concepts_are_checked_before_any_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "configs" / "concept").mkdir(parents=True)
+    for name, images in (("ann", "full"), ("bob", "empty")):
+        (tmp_path / "configs" / "concept" / f"{name}.yaml").write_text(
+            f"images: {images}\nclass_word: dog\n"
+        )
+        (tmp_path / images).mkdir()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "full" / "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "concept=ann,bob", "training.steps=1", "trainer=cpu"]) == 2
+    assert "holds no images of bob" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
 def evaluate(folder: Path, *arguments: str) -> int:
     return main(
         [

@@ -80,19 +80,18 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _train(arguments: Sequence[str]) -> int:
-    failed = done = 0
-    for config in read_train(arguments):
+    configs = read_train(arguments)
+    for config in configs:
+        _entry("toolkit.training.run", "check")(config)
+    code = DONE
+    for config in configs:
         try:
             path = _entry("toolkit.training.run", "train")(config)
-        except (InputError, RunError) as error:
-            if isinstance(error, InputError) and not (done or failed):
-                raise
-            failed += 1
-            _fail(f"{config.concept.name}: {error}", FAILED)
-            continue
-        done += 1
-        _say(f"{config.concept.name}: {path}")
-    return FAILED if failed else DONE
+        except RunError as error:
+            code = _fail(f"{config.concept.name}: {error}", FAILED)
+        else:
+            _say(f"{config.concept.name}: {path}")
+    return code
 
 
 def _compose(arguments: Sequence[str]) -> int:

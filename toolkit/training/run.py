@@ -31,6 +31,14 @@ logger = logging.getLogger(__name__)
 _NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 
 
+def check(config: TrainConfig) -> tuple[ConceptImage, ...]:
+    """The concept's images. Raises InputError when they, or the sample prompts, are wrong."""
+    _check_prompts(config.training.sample_prompts, config.concept.name)
+    return read_concept_folder(
+        config.concept.images, config.concept.name, config.training.skip_unreadable
+    )
+
+
 def train(config: TrainConfig) -> Path:
     """Train one concept, going on from its last checkpoint; returns its file.
 
@@ -39,8 +47,7 @@ def train(config: TrainConfig) -> Path:
     KeyboardInterrupt on Ctrl-C, after the checkpoint was saved.
     """
     concept, options = config.concept, config.training
-    _check_prompts(options.sample_prompts, concept.name)
-    images = read_concept_folder(concept.images, concept.name, options.skip_unreadable)
+    images = check(config)
     base = _load(config)
     file = config.output_dir / "concepts" / config.model.name / f"{concept.name}.safetensors"
     folder = config.output_dir / "runs" / "train" / config.model.name / concept.name
