@@ -100,6 +100,7 @@ def test_two_processes_make_every_picture_once_and_a_rerun_only_what_is_missing(
     kept = (folder / "l0" / "0.png").stat().st_mtime_ns
     again = compose(work, tiny_base_folder, "seeds=2", *TWO)
     assert "7 of 8 pictures are there already" in again.stderr
+    assert again.returncode == 1 and "Traceback" not in again.stderr
     assert (folder / "l0" / "0.png").stat().st_mtime_ns == kept
     assert pictures(work) == both
 

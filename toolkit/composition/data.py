@@ -51,6 +51,7 @@ class Items(LightningDataModule):
     def __init__(self, batches: Sequence[Sequence[Item]]) -> None:
         super().__init__()
         self.batches = list(batches)
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def predict_dataloader(self) -> DataLoader[list[Item]]:
         rank, count = 0, 1

@@ -189,9 +189,12 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
     try:
         data = Items(make_batches(missing, job.batch_size))
         trainer.predict(module, datamodule=data, return_predictions=False)
-        trainer.strategy.barrier("everything is written")
     except OSError as error:
         raise RunError(f"cannot write to {job.folder}: {error}") from error
+    try:
+        trainer.strategy.barrier("everything is written")
+    except RuntimeError:  # what torch.distributed raises when a peer is gone
+        log.warning("another process ended early; run the same command again for what it had")
     if trainer.is_global_zero and len(missing) <= _LISTED:
         for item in missing:
             log.info("%s", item.path(job.folder, ".png"))
