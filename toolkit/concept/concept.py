@@ -121,6 +121,11 @@ class Concept:
                     )
 
 
+def tokens_of(name: str, count: int) -> tuple[str, ...]:
+    """The words of a concept's tokens: <name1>, <name2>, ..."""
+    return tuple(f"<{name}{number}>" for number in range(1, count + 1))
+
+
 def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
     """All linear maps of a U-Net or text encoder by path, without a leading `text_model.`.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.concept.concept import Concept, LowRank
+from toolkit.concept.concept import Concept, LowRank, tokens_of
 from toolkit.concept.formats.files import read_tensors
 from toolkit.errors import InputError
 
@@ -44,7 +44,7 @@ def concept_from_edlora(
     return Concept(
         name=name,
         embeddings=embeddings,
-        token_names=tuple(f"<{name}{number + 1}>" for number in range(len(embeddings))),
+        token_names=tokens_of(name, len(embeddings)),
         unet=_pairs(params["unet"], path),
         text_encoder=_pairs(params.get("text_encoder", {}), path),
         class_word=class_word,

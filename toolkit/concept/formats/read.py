@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from toolkit.base import Base
-from toolkit.concept.concept import Concept, LowRank
+from toolkit.concept.concept import Concept, LowRank, tokens_of
 from toolkit.concept.file import FORMAT, load_concept
 from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
@@ -135,8 +135,3 @@ def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
 
 def _renamed(concept: Concept, name: str) -> Concept:
     return replace(concept, name=name, token_names=tokens_of(name, len(concept.token_names)))
-
-
-def tokens_of(name: str, count: int) -> tuple[str, ...]:
-    """<name1>, <name2>, ..."""
-    return tuple(f"<{name}{number + 1}>" for number in range(count))
