@@ -70,7 +70,7 @@ def compose(config: ComposeConfig) -> int:
         sampling=config.sampling,
         trainer=config.trainer,
         logger=config.logger,
-        batch_size=config.batch_size or 1,
+        batch_size=config.batch_size,
         overwrite=config.overwrite,
         figures=config.figures,
     )
