@@ -93,7 +93,8 @@ def test_image_similarity_is_higher_for_the_right_subject(
 def test_a_judge_tells_its_error_rates(judge: Judge, references: References) -> None:
     seen = embed_references(judge, references)
     found = calibrate(judge, references, seen)
-    assert (found.missed, found.filled, found.mistaken, found.overlooked) == (0, 0, 0, 0)
+    assert (found.missed, found.mistaken, found.overlooked) == (0, 0, 0)
+    assert found.filled <= 0.1
     assert found.placed > 0.9 and found.misplaced < found.placed / 2
     assert set(found.thresholds) == set(references)
 

@@ -15,7 +15,7 @@ from toolkit.evaluation.scores import (
     image_similarity,
     is_confused,
     placement,
-    threshold_between,
+    threshold_above,
     windows,
 )
 
@@ -24,9 +24,9 @@ from toolkit.evaluation.scores import (
 class Calibration:
     """A judge's thresholds, and its error rates on crops whose answer is known.
 
-    thresholds: by concept, the evidence from which it counts as there; none without masks.
+    thresholds: by concept, the evidence above which it counts as there; none without masks.
     missed: share of real subjects called vanished.
-    filled: share of empty crops called not vanished.
+    filled: share of empty crops, and of other subjects, called not vanished.
     mistaken: share of real subjects called confused with another concept.
     overlooked: share of subjects put in another concept's box and not called confused.
     placed, misplaced: mean placement of real subjects in their own box, and in a box beside them.
@@ -92,10 +92,11 @@ def calibrate(
     references: Mapping[str, Sequence[Reference]],
     seen: Mapping[str, Portraits],
 ) -> Calibration:
-    """Fit thresholds on every other crop and count errors on the rest.
+    """Fit thresholds on every other wrong crop and count errors on the rest.
 
-    Without masks, or with fewer than 4 images of a concept, there is no empty crop to fit on:
-    that concept has no threshold, and its regions are not called vanished or not.
+    Wrong for a concept are places beside subjects, and the subjects of other concepts. Without
+    masks, or with fewer than 4 images, a concept has no threshold, and its regions are not called
+    vanished or not.
     """
     empties = torch.cat([portraits.empties for portraits in seen.values()])
     thresholds: dict[str, float] = {}
@@ -106,12 +107,13 @@ def calibrate(
     for name, own in seen.items():
         if len(own.portraits) < 4 or len(empties) < 4 or _without_masks(references[name]):
             continue
-        present, absent = own.evidence_of_own(), own.evidence(empties)
-        threshold = threshold_between(present[::2], absent[::2])
-        thresholds[name] = threshold
-        missed.append(present[1::2] < threshold)
-        filled.append(absent[1::2] >= threshold)
         others = {other: seen[other] for other in seen if other != name}
+        present, absent = own.evidence_of_own(), own.evidence(empties)
+        strangers = [own.evidence(other.portraits) for other in others.values()]
+        threshold = threshold_above(torch.cat([part[::2] for part in (absent, *strangers)]))
+        thresholds[name] = threshold
+        missed.append(present <= threshold)
+        filled.append(torch.cat([part[1::2] for part in (absent, *strangers)]) > threshold)
         for index, portrait in enumerate(own.portraits):
             rivals = [float(other.evidence(portrait[None])[0]) for other in others.values()]
             mistaken.append(is_confused(float(present[index]), rivals))

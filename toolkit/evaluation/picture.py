@@ -60,7 +60,7 @@ def score_picture(
         others = {other.concept for other in layout.regions} - {name}
         thresholds = calibration.thresholds
         rivals = {other: float(seen[other].evidence(box)[0]) for other in others}
-        there = [value for other, value in rivals.items() if value >= thresholds.get(other, 0.0)]
+        there = [value for other, value in rivals.items() if value > thresholds.get(other, -1.0)]
         texts = judge.texts([f"A photo depicts {concepts[name].describe(region.prompt)}"])
         own = float(evidence[0])
         found.append(
@@ -68,7 +68,7 @@ def score_picture(
                 concept=name,
                 image_similarity=float(image_similarity(box, seen[name].references)[0]),
                 text_similarity=None if texts is None else float(text_similarity(box, texts)[0]),
-                vanished=own < thresholds[name] if name in thresholds else None,
+                vanished=own <= thresholds[name] if name in thresholds else None,
                 confused=is_confused(own, there) if rivals else None,
                 placement=placement(evidence, candidates, region.box),
             )

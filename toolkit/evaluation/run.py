@@ -81,7 +81,7 @@ def describe(calibration: Calibration) -> str:
     """One line: how often the judge is wrong on crops whose answer is known."""
     return (
         f"judge {calibration.judge} on crops whose answer is known: real subjects called vanished "
-        f"{calibration.missed:.1%}, empty places called filled {calibration.filled:.1%}, real "
+        f"{calibration.missed:.1%}, wrong crops called there {calibration.filled:.1%}, real "
         f"subjects called confused {calibration.mistaken:.1%}, swapped ones overlooked "
         f"{calibration.overlooked:.1%}, placement {calibration.placed:.2f} in the right box and "
         f"{calibration.misplaced:.2f} in a wrong one"

@@ -60,20 +60,13 @@ def placement(evidence: Tensor, candidates: list[Box], box: Box) -> float:
     return overlap(candidates[best], box)
 
 
-def threshold_between(present: Tensor, absent: Tensor) -> float:
-    """The value that separates two sets of evidence best: the highest balanced accuracy.
+def threshold_above(absent: Tensor, passing: float = 0.05) -> float:
+    """The evidence that only a share `passing` of what does not hold the subject exceeds.
 
-    present, absent: (n,), (m,). Of equally good cuts the middle of the widest gap is taken.
+    absent: (n,), evidence of crops without it. A made subject is softer than a real one, so the
+    line is drawn just above what is not the subject, and not halfway to what is.
     """
-    values = torch.cat([present, absent]).unique()
-    if len(values) == 1:
-        return float(values[0])
-    cuts = (values[:-1] + values[1:]) / 2
-    kept = (present[None] >= cuts[:, None]).float().mean(dim=1)
-    refused = (absent[None] < cuts[:, None]).float().mean(dim=1)
-    quality = kept + refused
-    gaps = torch.where(quality >= quality.max() - 1e-6, values[1:] - values[:-1], -1.0)
-    return float(cuts[int(torch.argmax(gaps))])
+    return float(torch.quantile(absent, 1 - passing))
 
 
 def _starts(size: float, steps_per_box: int) -> list[float]:
