@@ -54,6 +54,20 @@ def test_train_trains_each_concept_in_turn(
     ]
 
 
+def test_wrong_input_found_after_a_concept_was_trained_is_a_failure_not_a_refusal(
+    work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: TrainConfig) -> Path:
+        if config.concept.name == "cat":
+            raise InputError("a caption is too long")
+        return Path("x")
+
+    seen = work(train)
+    assert cli.main(["train", "concept=dog,cat,fox"]) == 1
+    assert [config.concept.name for config in seen] == ["dog", "cat", "fox"]
+    assert "cat: a caption is too long" in capsys.readouterr().err
+
+
 def test_train_goes_on_when_one_concept_fails(
     work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

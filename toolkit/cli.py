@@ -87,7 +87,9 @@ def _train(arguments: Sequence[str]) -> int:
     for config in configs:
         try:
             path = _entry("toolkit.training.run", "train")(config)
-        except RunError as error:
+        except (InputError, RunError) as error:
+            if isinstance(error, InputError) and config is configs[0]:
+                raise
             code = _fail(f"{config.concept.name}: {error}", FAILED)
         else:
             _say(f"{config.concept.name}: {path}")
