@@ -124,16 +124,19 @@ class Base:
 def load_base(
     path: str | Path,
     name: str,
-    guidance_downscale: int = 4,
+    guidance_downscale: int | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Base:
     """Load a base from a diffusers folder, a hub id, or a single `.safetensors` checkpoint.
 
+    guidance_downscale: None is Stable Diffusion's.
+
     Raises InputError when there is no such model, or its U-Net has no attention at the guidance
     grid.
     """
     text = str(path)
+    guidance_downscale = guidance_downscale or 4
     try:
         if text.endswith(".safetensors"):
             pipeline = StableDiffusionPipeline.from_single_file(text, torch_dtype=dtype)

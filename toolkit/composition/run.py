@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from toolkit.composition.module import Composer
 from toolkit.composition.progress import BatchProgress
 from toolkit.composition.writer import CompositionWriter
 from toolkit.concept import Concept
+from toolkit.concept.file import concept_path
 from toolkit.concept.shelf import Shelf
 from toolkit.config.schema import (
     ComposeConfig,
@@ -42,7 +43,7 @@ class _Job:
     """How pictures are made, and where they go."""
 
     folder: Path
-    concepts: Path
+    output_dir: Path
     model: ModelConfig
     method: Method
     sampling: SamplingConfig
@@ -64,7 +65,7 @@ def compose(config: ComposeConfig) -> int:
         raise InputError("trainer.inference_mode=true: composing needs gradients of the latents")
     job = _Job(
         folder=config.output_dir / "compose" / config.method_name,
-        concepts=config.output_dir / "concepts" / config.model.name,
+        output_dir=config.output_dir,
         model=config.model,
         method=config.method,
         sampling=config.sampling,
@@ -78,7 +79,9 @@ def compose(config: ComposeConfig) -> int:
     lines = read_lines(config.layouts_file) if config.layouts_file else Lines({}, ())
     if config.strict:
         _refuse(lines.rejected)
-    usable = _usable(job, layouts, lines, config.strict)
+        layouts += lines.layouts.values()
+        lines = Lines({}, ())
+    usable = _usable(job, layouts, lines)
     items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
     if not _make(job, usable, items):
         return 0  # another process reports
@@ -100,7 +103,7 @@ def sample(config: SampleConfig) -> int:
     )
     job = _Job(
         folder=config.output_dir / "sample" / config.model.name / config.concept,
-        concepts=config.output_dir / "concepts" / config.model.name,
+        output_dir=config.output_dir,
         model=config.model,
         method=Method(),
         sampling=config.sampling,
@@ -108,7 +111,7 @@ def sample(config: SampleConfig) -> int:
         logger=LoggerConfig(kind="none"),
     )
     items = [Item(layout, seed) for seed in config.seeds]
-    _make(job, _usable(job, [layout], Lines({}, ()), strict=True), items)
+    _make(job, _usable(job, [layout], Lines({}, ())), items)
     return 1 if any(error_of(item, job.folder) is not None for item in items) else 0
 
 
@@ -123,37 +126,36 @@ class _Usable:
     files: Mapping[str, Path]
 
 
-def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines, strict: bool) -> _Usable:
-    """Check every layout. Raises InputError for the first wrong one that may not be left out."""
+def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
+    """Check every layout; wrong ones of `lines` are left out.
+
+    Raises InputError for the first wrong one of `layouts`, or when nothing is left.
+    """
     rejected = list(lines.rejected)
     numbered = dict(lines.layouts)
-    wanted = [*layouts, *(numbered.values() if strict else ())]
-    files = concept_files(wanted, job.concepts, job.model)
-    for number, layout in list(numbered.items()):
-        try:
-            files |= concept_files([layout], job.concepts, job.model)
-        except InputError as error:
-            rejected.append(Rejected(number, layout.name, str(error)))
-            del numbered[number]
-    if not layouts and not numbered:
-        _refuse(rejected)
+
+    def leave_out_wrong(check_one: Callable[[Layout], None]) -> None:
+        for number, layout in list(numbered.items()):
+            try:
+                check_one(layout)
+            except InputError as error:
+                rejected.append(Rejected(number, layout.name, str(error)))
+                del numbered[number]
+        if not layouts and not numbered:
+            _refuse(rejected)
+
+    files = concept_files(layouts, job.output_dir, job.model)
+    leave_out_wrong(lambda own: files.update(concept_files([own], job.output_dir, job.model)))
     concepts = Shelf(files)
     base = load_base(
         job.model.path,
         job.model.name,
-        guidance_downscale=job.model.guidance_downscale or 4,
+        guidance_downscale=job.model.guidance_downscale,
         dtype=_dtype(job.model, job.trainer),
     )
-    for layout in wanted:
+    for layout in layouts:
         check(layout, base, concepts)
-    for number, layout in list(numbered.items() if not strict else ()):
-        try:
-            check(layout, base, concepts)
-        except InputError as error:
-            rejected.append(Rejected(number, layout.name, str(error)))
-            del numbered[number]
-    if not layouts and not numbered:
-        _refuse(rejected)
+    leave_out_wrong(lambda own: check(own, base, concepts))
     for wrong in sorted(rejected, key=lambda wrong: wrong.line):
         log.warning("line %d is left out: %s", wrong.line, wrong.error)
     usable = [*layouts, *numbered.values()]
@@ -204,13 +206,15 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
 _LISTED = 64  # more paths than this nobody reads
 
 
-def concept_files(layouts: Sequence[Layout], folder: Path, model: ModelConfig) -> dict[str, Path]:
+def concept_files(
+    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig
+) -> dict[str, Path]:
     """The concept file of every concept in `layouts`.
 
     Raises InputError naming the command that trains what is missing.
     """
     names = dict.fromkeys(name for layout in layouts for name in layout.concepts)
-    paths = {name: folder / f"{name}.safetensors" for name in names}
+    paths = {name: concept_path(output_dir, model.name, name) for name in names}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         command = f"toolkit train concept={','.join(missing)}"

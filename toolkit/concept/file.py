@@ -21,6 +21,11 @@ _TEXT_ENCODER = "text_encoder.text_model."
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
 
+def concept_path(output_dir: Path, model: str, name: str) -> Path:
+    """Where the concept `name` of the base `model` is kept."""
+    return output_dir / "concepts" / model / f"{name}.safetensors"
+
+
 def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write `concept` to `path`; `dtype` is float16 or float32."""
     tensors: dict[str, Tensor] = {_EMBEDDINGS: concept.embeddings}

@@ -7,7 +7,7 @@ from pathlib import Path
 import wandb
 from tqdm import tqdm
 
-from toolkit.composition.journal import DONE, Item, read_entry
+from toolkit.composition.journal import Item, error_of
 from toolkit.composition.layout import Layout
 from toolkit.composition.layout_files import read_layouts, read_lines
 from toolkit.composition.run import compose, concept_files
@@ -22,7 +22,7 @@ from toolkit.evaluation.references import read_references
 from toolkit.evaluation.table import ScoreRow, table, write_rows
 from toolkit.files import whole_file
 from toolkit.tracking.figures import save_figure
-from toolkit.tracking.wandb import wandb_mode
+from toolkit.tracking.wandb import start_run
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def evaluate(config: EvaluateConfig) -> int:
     names = list(dict.fromkeys(name for layout in layouts for name in layout.concepts))
     if not names:
         raise InputError("the layouts name no concept: there is nothing to compare with")
-    files = concept_files(layouts, config.output_dir / "concepts" / config.model.name, config.model)
+    files = concept_files(layouts, config.output_dir, config.model)
     concepts = {name: load_concept(path) for name, path in files.items()}
     references = read_references(names)
     judges = [
@@ -96,8 +96,7 @@ def _pictures(config: EvaluateConfig, layouts: Sequence[Layout]) -> dict[tuple[s
         for layout in layouts:
             for seed in config.seeds:
                 item = Item(layout, seed)
-                entry = read_entry(item.path(folder, ".json"))
-                if entry is not None and entry.get("status") == DONE:
+                if error_of(item, folder) is None:
                     found[composition.method_name, item] = item.path(folder, ".png")
     return found
 
@@ -133,13 +132,7 @@ def _score(
 
 def _log_to_wandb(config: EvaluateConfig, rows: Sequence[ScoreRow], folder: Path) -> None:
     columns = list(ScoreRow.__dataclass_fields__)
-    with wandb.init(
-        project=config.logger.project,
-        dir=str(folder),
-        mode=wandb_mode(),  # type: ignore[arg-type]
-        job_type="evaluate",
-        settings=wandb.Settings(silent=True),
-    ) as run:
+    with start_run(config.logger.project, folder, "evaluate") as run:
         sheets = sorted(folder.glob("contact_*.png"))[: config.logger.max_images]
         run.log(
             {

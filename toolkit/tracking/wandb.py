@@ -1,7 +1,7 @@
 """Compositions in Weights & Biases: a table with picture, attention maps and losses."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,25 @@ def wandb_mode() -> str:
     if os.environ.get("WANDB_MODE"):
         return os.environ["WANDB_MODE"]
     return "online" if wandb.login(prompt=False) else "offline"
+
+
+def start_run(
+    project: str,
+    folder: Path,
+    job_type: str,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> wandb.Run:
+    """A run whose files lie under `folder`."""
+    return wandb.init(
+        project=project,
+        name=name,
+        dir=str(folder),
+        mode=wandb_mode(),  # type: ignore[arg-type]
+        job_type=job_type,
+        config=None if config is None else dict(config),
+        settings=wandb.Settings(silent=True),
+    )
 
 
 class CompositionTable(Callback):
@@ -57,11 +76,5 @@ class CompositionTable(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         columns = ["layout", "seed", "image", "attention", "losses"]
         columns += ["loss_first", "loss_last", "guidance_steps"]
-        with wandb.init(
-            project=self.project,
-            dir=str(self.folder),
-            mode=wandb_mode(),  # type: ignore[arg-type]
-            job_type="compose",
-            settings=wandb.Settings(silent=True),
-        ) as run:
+        with start_run(self.project, self.folder, "compose") as run:
             run.log({"compositions": wandb.Table(columns=columns, data=self.rows)})

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from toolkit.base import Base, load_base
 from toolkit.concept import load_concept, save_concept
+from toolkit.concept.file import concept_path
 from toolkit.config.schema import TrainConfig
 from toolkit.errors import InputError, RunError
 from toolkit.files import sha256_of
@@ -49,7 +50,7 @@ def train(config: TrainConfig) -> Path:
     concept, options = config.concept, config.training
     images = check(config)
     base = _load(config)
-    file = config.output_dir / "concepts" / config.model.name / f"{concept.name}.safetensors"
+    file = concept_path(config.output_dir, config.model.name, concept.name)
     folder = config.output_dir / "runs" / "train" / config.model.name / concept.name
     trainer = _trainer(config, folder)
     settings = _settings(config, trainer, base, images)
@@ -96,7 +97,7 @@ def _load(config: TrainConfig) -> Base:
     base = load_base(
         model.path,
         model.name,
-        guidance_downscale=model.guidance_downscale or 4,
+        guidance_downscale=model.guidance_downscale,
         dtype=getattr(torch, model.dtype or following),
     )
     for side, pixels in (("width", model.width), ("height", model.height)):

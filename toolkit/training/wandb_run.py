@@ -5,7 +5,7 @@ from pathlib import Path
 import wandb
 from lightning import LightningModule, Trainer
 
-from toolkit.tracking.wandb import wandb_mode
+from toolkit.tracking.wandb import start_run
 from toolkit.training.every_step import EveryStep
 from toolkit.training.measurements import measured
 from toolkit.training.module import ConceptTraining
@@ -33,15 +33,7 @@ class WandbRun(EveryStep):
         if not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.run = wandb.init(
-            project=self.project,
-            name=self.name,
-            dir=str(self.folder),
-            mode=wandb_mode(),  # type: ignore[arg-type]
-            job_type="train",
-            config=pl_module.settings,
-            settings=wandb.Settings(silent=True),
-        )
+        self.run = start_run(self.project, self.folder, "train", self.name, pl_module.settings)
 
     def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
         if self.run is None:

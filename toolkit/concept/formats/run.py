@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from toolkit.base import load_base
-from toolkit.concept.file import load_concept, save_concept
+from toolkit.concept.file import concept_path, load_concept, save_concept
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import Written, write_foreign
 from toolkit.config.schema import ExportConfig, ImportConfig
@@ -17,10 +17,10 @@ def import_concept(config: ImportConfig) -> Path:
     is there already.
     """
     model = config.model
-    path = config.output_dir / "concepts" / model.name / f"{config.name}.safetensors"
+    path = concept_path(config.output_dir, model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
-    base = load_base(model.path, model.name, guidance_downscale=model.guidance_downscale or 4)
+    base = load_base(model.path, model.name, guidance_downscale=model.guidance_downscale)
     concept = read_foreign(
         config.file,
         config.name,
@@ -36,5 +36,5 @@ def import_concept(config: ImportConfig) -> Path:
 
 def export_concept(config: ExportConfig) -> Written:
     """Write a trained concept for other programs. Raises InputError when it is not there."""
-    path = config.output_dir / "concepts" / config.model.name / f"{config.concept}.safetensors"
+    path = concept_path(config.output_dir, config.model.name, config.concept)
     return write_foreign(load_concept(path), config.format, config.target)
