@@ -188,7 +188,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.vae.register_to_config(block_out_channels=(8, 8, 8, 8))
     pipeline.set_progress_bar_config(disable=True)
     started = now(device)
     concepts = {name: load_concept(folder / f"{name}.safetensors") for name in names}

@@ -1,5 +1,6 @@
 """The attention layers of a Stable Diffusion U-Net, in the order that ED-LoRA counts them."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -24,6 +25,11 @@ class AttentionLayer:
     @property
     def cross_attention(self) -> str:
         return f"{self.name}.attn2"
+
+    def map_size(self, latent_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of this layer's feature map, for a latent's."""
+        height, width = latent_size
+        return math.ceil(height / self.downscale), math.ceil(width / self.downscale)
 
 
 def attention_layers(unet: UNet2DConditionModel) -> list[AttentionLayer]:

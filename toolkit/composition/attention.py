@@ -1,6 +1,5 @@
 """The LoRA-Composer block: attention processors that know where each concept stands (fig. 2b)."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.base import Base
+from toolkit.composition.cells import cover_of
 from toolkit.composition.elsewhere import changes_elsewhere
 from toolkit.composition.isolation import BLOCKED, Isolation, blocked_counts, isolation
 from toolkit.composition.method import Method
@@ -52,11 +52,10 @@ def composed_attention(
     recorder: Recorder | None = None,
 ) -> Iterator[None]:
     """Set the processors of all attention layers for one pass, and put the old ones back."""
-    height, width = latent_size
     attentions: list[tuple[Attention, nn.Module]] = []
     try:
         for layer in base.layers:
-            size = (math.ceil(height / layer.downscale), math.ceil(width / layer.downscale))
+            size = layer.map_size(latent_size)
             recording = recorder if recorder and layer.downscale == recorder.downscale else None
             for path, kind in (
                 (layer.self_attention, IsolatedSelfAttention),
@@ -176,10 +175,7 @@ class InjectedCrossAttention:
         boxes = share.boxes(*self.size) if self.method.injection else []
         if not boxes:
             return hidden, change.expand_as(hidden) if behind is None else change
-        height, width = self.size
-        cover = query.new_zeros(height, width)
-        for _, cells in boxes:
-            cover[cells.top : cells.bottom, cells.left : cells.right] += 1
+        cover = cover_of([cells for _, cells in boxes], query.new_zeros(self.size))
         outside = (cover == 0).to(query.dtype)
         hidden = hidden.unflatten(1, self.size) * outside[..., None]
         change = change.expand_as(hidden.flatten(1, 2)).unflatten(1, self.size) * outside[..., None]

@@ -1,6 +1,7 @@
 """Boxes as cells of a feature map."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,13 @@ def cell_mask(cells: Cells, height: int, width: int, device: torch.device) -> Te
     mask = torch.zeros(height, width, device=device)
     mask[cells.top : cells.bottom, cells.left : cells.right] = 1
     return mask
+
+
+def cover_of(boxes: Sequence[Cells], zeros: Tensor) -> Tensor:
+    """`zeros`, (height, width), with the number of boxes that hold each cell written into it."""
+    for cells in boxes:
+        zeros[cells.top : cells.bottom, cells.left : cells.right] += 1
+    return zeros
 
 
 def _first(edge: float) -> int:

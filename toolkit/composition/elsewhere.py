@@ -3,13 +3,13 @@
 ED-LoRAs change attention only, so the paper has no such part; most LoRAs that people share do.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from toolkit.base import Base
+from toolkit.composition.cells import cover_of
 from toolkit.composition.conditioning import is_elsewhere
 from toolkit.composition.method import Method
 from toolkit.composition.share import Share
@@ -23,17 +23,15 @@ def changes_elsewhere(
 
     Where boxes overlap, their mean acts, as in cross-attention.
     """
-    height, width = latent_size
+    paths = _changed(shares)
+    layers = base.layers if paths else []
     sizes = {
-        layer.self_attention.partition(".transformer_blocks")[0]: (
-            math.ceil(height / layer.downscale),
-            math.ceil(width / layer.downscale),
-        )
-        for layer in base.layers
+        layer.name.partition(".transformer_blocks")[0]: layer.map_size(latent_size)
+        for layer in layers
     }
     handles = []
     try:
-        for path in _changed(shares):
+        for path in paths:
             block = path.partition(".transformer_blocks")[0]
             size = sizes[block if block in sizes else path.rpartition(".")[0]]
             hook = _hook(path, shares, method, size)
@@ -69,9 +67,7 @@ def _add_share(change: Tensor, x: Tensor, path: str, share: Share, method: Metho
     """Add one layout's changes to `change`, in place; both (rows, height, width, ...)."""
     height, width = x.shape[1:3]
     boxes = share.boxes(height, width) if method.injection else []
-    cover = x.new_zeros(height, width)
-    for _, cells in boxes:
-        cover[cells.top : cells.bottom, cells.left : cells.right] += 1
+    cover = cover_of([cells for _, cells in boxes], x.new_zeros(height, width))
     behind = share.conditioning.background.get(path)
     if behind is not None:
         change += behind(x) * (cover == 0).to(x.dtype)[..., None]

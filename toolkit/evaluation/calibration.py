@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from toolkit.composition.layout import Box
 from toolkit.evaluation.judges import Judge
+from toolkit.evaluation.pixels import crop
 from toolkit.evaluation.references import PixelBox, Reference
 from toolkit.evaluation.scores import (
     image_similarity,
@@ -99,6 +99,12 @@ def calibrate(
     vanished or not.
     """
     empties = torch.cat([portraits.empties for portraits in seen.values()])
+    # (of, by): how much each subject of one concept looks like the other, or like its own others
+    likeness = {
+        (of, by): judging.evidence(shown.portraits) if of != by else judging.evidence_of_own()
+        for of, shown in seen.items()
+        for by, judging in seen.items()
+    }
     thresholds: dict[str, float] = {}
     missed: list[Tensor] = []
     filled: list[Tensor] = []
@@ -107,21 +113,20 @@ def calibrate(
     for name, own in seen.items():
         if len(own.portraits) < 4 or len(empties) < 4 or _without_masks(references[name]):
             continue
-        others = {other: seen[other] for other in seen if other != name}
-        present, absent = own.evidence_of_own(), own.evidence(empties)
-        strangers = [own.evidence(other.portraits) for other in others.values()]
+        others = [other for other in seen if other != name]
+        present, absent = likeness[name, name], own.evidence(empties)
+        strangers = [likeness[other, name] for other in others]
         threshold = threshold_above(torch.cat([part[::2] for part in (absent, *strangers)]))
         thresholds[name] = threshold
         missed.append(present <= threshold)
         filled.append(torch.cat([part[1::2] for part in (absent, *strangers)]) > threshold)
-        for index, portrait in enumerate(own.portraits):
-            rivals = [float(other.evidence(portrait[None])[0]) for other in others.values()]
-            mistaken.append(is_confused(float(present[index]), rivals))
-        for other in others.values():
-            for evidence in zip(
-                own.evidence(other.portraits), other.evidence_of_own(), strict=True
-            ):
-                overlooked.append(not is_confused(float(evidence[0]), [float(evidence[1])]))
+        for index, evidence in enumerate(present.tolist()):
+            rivals = [float(likeness[name, other][index]) for other in others]
+            mistaken.append(is_confused(evidence, rivals))
+        for other in others:
+            there = likeness[other, other].tolist()
+            for stranger, itself in zip(likeness[other, name].tolist(), there, strict=True):
+                overlooked.append(not is_confused(stranger, [itself]))
     placed, misplaced = _placements(judge, references, seen)
     return Calibration(
         judge.name,
@@ -153,13 +158,6 @@ def _placements(
             right.append(placement(evidence, candidates, box))
             wrong.append(placement(evidence, candidates, _farthest(box)))
     return _mean(right), _mean(wrong)
-
-
-def crop(image: Image.Image, box: Box) -> Image.Image:
-    """What lies in a box of fractions, at least a pixel."""
-    left, top = int(box[0] * image.width), int(box[1] * image.height)
-    right, bottom = round(box[2] * image.width), round(box[3] * image.height)
-    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 def _fractions(box: PixelBox, size: tuple[int, int]) -> Box:

@@ -38,7 +38,7 @@ def load_judge(name: str, model_path: str) -> Judge:
         return ImageNetJudge()
     if name == "mini":
         return MiniJudge(Path(model_path))
-    return ClipJudge("clip" if name == "clip" else name, CLIP if name == "clip" else name)
+    return ClipJudge(name, CLIP if name == "clip" else name)
 
 
 def default_judges(model_path: str) -> tuple[str, ...]:

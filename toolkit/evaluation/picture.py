@@ -8,8 +8,9 @@ from PIL import Image
 
 from toolkit.composition.layout import Layout
 from toolkit.concept import Concept
-from toolkit.evaluation.calibration import Calibration, Portraits, crop
+from toolkit.evaluation.calibration import Calibration, Portraits
 from toolkit.evaluation.judges import Judge
+from toolkit.evaluation.pixels import crop
 from toolkit.evaluation.scores import (
     image_similarity,
     is_confused,

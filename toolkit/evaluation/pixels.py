@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from toolkit.composition.layout import Box
+
 
 def batch_of(
     pictures: Sequence[Image.Image], side: int, mean: Sequence[float], deviation: Sequence[float]
@@ -19,6 +21,13 @@ def batch_of(
     pixels = stacked.permute(0, 3, 1, 2).float() / 255
     shape = (1, 3, 1, 1)
     return (pixels - torch.tensor(mean).view(shape)) / torch.tensor(deviation).view(shape)
+
+
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """What lies in a box of fractions, at least a pixel."""
+    left, top = int(box[0] * image.width), int(box[1] * image.height)
+    right, bottom = round(box[2] * image.width), round(box[3] * image.height)
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 def _square(picture: Image.Image, side: int) -> Image.Image:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from toolkit.base import Base
 from toolkit.concept.concept import LowRank, linear_maps
@@ -39,7 +38,7 @@ def low_rank_difference(
     changes: dict[Part, dict[str, LowRank]] = {part: {} for part in Part}
     kept_energy, lost_energy = 0.0, 0.0
     for part, module in ((Part.UNET, base.unet), (Part.TEXT_ENCODER, base.text_encoder)):
-        linears = linear_maps(cast(nn.Module, module))
+        linears = linear_maps(module)
         for name, weight in merged.get(part, {}).items():
             map_path = name.removeprefix("text_model.").removesuffix(".weight")
             if map_path not in linears:

@@ -81,8 +81,7 @@ class _Alphas:
 
     def of(self, part: Part, rank: int) -> float:
         """alpha of a part whose maps have this rank."""
-        prefix = "unet" if part is Part.UNET else "text_encoder"
-        for told in (self._told.get(f"{prefix}.lora_alpha"), self._adapter.get("lora_alpha")):
+        for told in (self._told.get(f"{part}.lora_alpha"), self._adapter.get("lora_alpha")):
             if isinstance(told, int | float) and not isinstance(told, bool):
                 return float(told)
         return float(rank)
