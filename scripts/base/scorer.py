@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from . import captions, checkpoint
+from .art import read_art
 from .autoencoder import as_pixels
-from .scenes import Painter, SceneKind, paste
+from .scenes import Painter, SceneKind, paste, trim
 from .text_to_image import SHORT_WINDOW, read_average, token_ids
 
 SIDE = 64  # pixels of a scored picture
@@ -27,6 +28,7 @@ DIM = 128
 BATCH = 64
 BANK = 1024
 REDRAWN = 16  # pictures a step
+PAIRS = 24  # things a step that are shown twice
 PEAK_LEARNING_RATE = 1e-3
 EMPTY = 0.1  # share of pictures with no object
 OPENINGS = ("", "", "a photo depicts ", "a photo depicts ", "a picture of ", "a drawing of ")
@@ -74,7 +76,16 @@ class Scorer(nn.Module):
 
     def logits(self, pixels: Tensor, pooled: Tensor) -> Tensor:
         """(pictures, texts): scaled cosines of pixels (n, 3, 64, 64) and pooled text (m, width)."""
-        images = F.normalize(self.vision(pixels).image_embeds, dim=-1)
+        return self.logits_of(self.features(pixels), pooled)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(pictures, DIM): what the tower sees in pixels (n, 3, 64, 64), before the projection."""
+        features: Tensor = self.vision.vision_model(pixels).pooler_output
+        return features
+
+    def logits_of(self, features: Tensor, pooled: Tensor) -> Tensor:
+        """`logits` of pictures whose features are there."""
+        images = F.normalize(self.vision.visual_projection(features), dim=-1)
         texts = F.normalize(self.text_projection(pooled), dim=-1)
         return self.logit_scale.exp() * images @ texts.T
 
@@ -111,6 +122,16 @@ def contrastive_loss(logits: Tensor, true: Tensor) -> Tensor:
     return -(by_picture.mean() + by_text.mean()) / 2
 
 
+def sameness_loss(first: Tensor, second: Tensor) -> Tensor:
+    """How hard each row's fellow is to find among all rows of the other side; both (n, dim).
+
+    InfoNCE both ways on cosines, at a temperature of 0.1.
+    """
+    logits = 10 * F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).T
+    rows = torch.arange(len(logits))
+    return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
+
+
 class Cards:
     """Pictures of one object or none, 64 x 64, with what they show, redrawn as they are used."""
 
@@ -140,10 +161,66 @@ class Cards:
             picture, content = draw_card(self.painter, self.rng)
             drawn.append(picture)
             self.contents.append(content)
-        pixels = as_pixels(drawn)
-        for some in pixels[: count // 2].split(64):
-            some.copy_(self.vae.decode(self.vae.encode(some).latents).sample.clamp(-1, 1))
-        return pixels
+        return weathered(as_pixels(drawn), self.vae, self.rng)
+
+
+class Pairs:
+    """Two pictures of each of some things, in two of its styles: what a thing is beyond its style.
+
+    All the art the autoencoder may see serves, named or not, and no text is read: so the tower
+    learns to see more than the few names that captions have.
+    """
+
+    def __init__(
+        self, painter: Painter, pack: Path, vae: AutoencoderTiny, rng: np.random.Generator
+    ) -> None:
+        """Read all art that is not held out."""
+        self.painter, self.vae, self.rng = painter, vae, rng
+        by_style = [read_art(pack, style) for style in painter.world.styles]
+        drawn = {thing: [art[thing] for art in by_style if thing in art] for thing in by_style[-1]}
+        self.things = {
+            thing: [trim(art) for art in versions]
+            for thing, versions in drawn.items()
+            if len(versions) > 1
+        }
+
+    @torch.no_grad()
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Two times (PAIRS, 3, 64, 64) in [-1, 1]; the same row shows the same thing."""
+        chosen = self.rng.choice(list(self.things), PAIRS, replace=False)
+        first, second = [], []
+        for thing in chosen:
+            versions = self.things[str(thing)]
+            one, other = self.rng.choice(len(versions), 2, replace=False)
+            first.append(self._draw(versions[one]))
+            second.append(self._draw(versions[other]))
+        order = torch.from_numpy(self.rng.permutation(2 * PAIRS))
+        pixels = as_pixels(first + second)
+        pixels[order] = weathered(pixels[order], self.vae, self.rng)
+        return pixels[:PAIRS], pixels[PAIRS:]
+
+    def _draw(self, art: Image.Image) -> Image.Image:
+        canvas, _ = self.painter.picture(self.rng, SceneKind(SIDE, SIDE, 0, 0, scenery=0.6))
+        _paste_somewhere(canvas, art, self.rng)
+        return canvas
+
+
+def weathered(pixels: Tensor, vae: AutoencoderTiny, rng: np.random.Generator) -> Tensor:
+    """(n, 3, h, w) pictures in [-1, 1] as made ones look.
+
+    The first half passes through the autoencoder; then each is blurred and its light and colours
+    are changed a little, by its own amount.
+    """
+    painted = pixels[: len(pixels) // 2]
+    decoded = [vae.decode(vae.encode(some).latents).sample for some in painted.split(64)]
+    pixels = torch.cat([*decoded, pixels[len(painted) :]]).clamp(-1, 1)
+    drawn = torch.from_numpy(rng.uniform(0, 1, (7, len(pixels), 1, 1, 1))).float()
+    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    pixels = torch.lerp(pixels, blurred, drawn[0] * (drawn[1] < 0.5))
+    grey = pixels.mean(dim=1, keepdim=True)
+    saturated = grey + (pixels - grey) * (0.75 + 0.5 * drawn[2])
+    tint = 0.1 * (drawn[4:].squeeze(-1).transpose(0, 1) - 0.5)
+    return (saturated * (0.85 + 0.3 * drawn[3]) + tint).clamp(-1, 1)
 
 
 def draw_card(painter: Painter, rng: np.random.Generator) -> tuple[Image.Image, Content]:
@@ -153,12 +230,16 @@ def draw_card(painter: Painter, rng: np.random.Generator) -> tuple[Image.Image, 
         return canvas, Content("", "", where)
     name = str(rng.choice(painter.names))
     style = str(rng.choice(painter.world.styles_of(name)))
+    _paste_somewhere(canvas, painter.art[name, style], rng)
+    return canvas, Content(name, style, where)
+
+
+def _paste_somewhere(canvas: Image.Image, art: Image.Image, rng: np.random.Generator) -> None:
     size = int(rng.integers(34, 65))
     slack = max(SIDE - size, 0)
     left, top = (int(rng.integers(-size // 8, slack + size // 8 + 1)) for _ in range(2))
     box = (left, top, left + size, top + size)
-    paste(canvas, painter.art[name, style], box, bool(rng.random() < 0.5))
-    return canvas, Content(name, style, where)
+    paste(canvas, art, box, bool(rng.random() < 0.5))
 
 
 def caption(rng: np.random.Generator, shown: Content) -> tuple[str, Content]:
@@ -182,9 +263,9 @@ def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
     if folder.exists():
         scorer = load(folder)
     rng = np.random.default_rng([seed, int(time.time())])
-    cards = Cards(painter, vae, rng)
+    cards, pairs = Cards(painter, vae, rng), Pairs(painter, work / "art.zip", vae, rng)
     optimizer = torch.optim.AdamW(scorer.parameters(), weight_decay=0.05, betas=(0.9, 0.98))
-    losses: list[float] = []
+    losses: list[tuple[float, float]] = []
     saved = time.monotonic()
     for done in checkpoint.time_box(minutes):
         checkpoint.set_learning_rate(optimizer, PEAK_LEARNING_RATE, done)
@@ -194,16 +275,20 @@ def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
         with torch.no_grad():
             ids = token_ids(model.tokenizer, list(texts))[:, :SHORT_WINDOW]
             pooled = text_encoder(ids).pooler_output
-        loss = contrastive_loss(scorer.logits(pixels, pooled), true)
+        seen = scorer.features(torch.cat([pixels, *pairs.batch()]))
+        named, first, second = seen.split([len(pixels), PAIRS, PAIRS])
+        loss = contrastive_loss(scorer.logits_of(named, pooled), true)
+        same = sameness_loss(first, second)
         optimizer.zero_grad()
-        loss.backward()
+        (loss + same).backward()
         nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
             scorer.logit_scale.clamp_(max=4.6)
-        losses.append(float(loss.detach()))
+        losses.append((float(loss.detach()), float(same.detach())))
         if len(losses) % 50 == 0:
-            logging.info("scorer %d steps: loss %.3f", len(losses), np.mean(losses[-50:]))
+            recent = tuple(np.mean(losses[-50:], axis=0))
+            logging.info("scorer %d steps: text %.3f, sameness %.3f", len(losses), *recent)
         if time.monotonic() - saved > 60:
             save(scorer, folder)
             saved = time.monotonic()

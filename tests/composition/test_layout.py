@@ -2,7 +2,8 @@
 
 import pytest
 
-from toolkit.composition.layout import Layout, layout_from_mapping, layout_to_mapping
+from toolkit.composition.layout import Layout
+from toolkit.composition.layout_mapping import layout_from_mapping, layout_to_mapping
 from toolkit.errors import InputError
 
 

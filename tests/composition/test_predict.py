@@ -33,6 +33,7 @@ PAIR = Layout(
 RECIPE = Recipe(
     base={"name": "reference"},
     concepts={"dog": "1", "cat": "2"},
+    conditions={},
     method={"name": "lora_composer"},
     steps=2,
     guidance_scale=7.5,

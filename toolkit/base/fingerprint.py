@@ -5,6 +5,7 @@ import json
 
 import torch
 from diffusers import UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextModel
 
 _UNET_KEYS = (
@@ -26,14 +27,14 @@ def architecture_fingerprint(unet: UNet2DConditionModel, text_encoder: CLIPTextM
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def weights_fingerprint(unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> str:
-    """16 hex digits of the first 64 values of every tensor.
+def weights_fingerprint(*modules: nn.Module) -> str:
+    """16 hex digits of the first 64 values of every tensor of `modules`, in their order.
 
     The values are taken as float16, so a base has one fingerprint whether it was loaded in float16
     or in float32.
     """
     digest = hashlib.sha256()
-    for module in (unet, text_encoder):
+    for module in modules:
         for _, tensor in sorted(module.state_dict().items()):
             head = tensor.flatten()[:64].to("cpu", torch.float16)
             digest.update(head.numpy().tobytes())

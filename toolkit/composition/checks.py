@@ -7,6 +7,7 @@ from itertools import combinations
 from toolkit.base import Base
 from toolkit.composition.cells import cells_of
 from toolkit.composition.conditioning import check_layout, check_prompts
+from toolkit.composition.controls import check_conditions
 from toolkit.composition.layout import Layout
 from toolkit.concept import Concept
 
@@ -19,6 +20,7 @@ def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> None:
     for name in layout.concepts:
         concepts[name].check_fits(base)
     check_prompts(layout, base, concepts)
+    check_conditions(layout, base)
     rows, columns = base.guidance_cells(layout.width, layout.height)
     for first, second in combinations(layout.regions, 2):
         a, b = cells_of(first.box, rows, columns), cells_of(second.box, rows, columns)

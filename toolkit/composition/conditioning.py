@@ -9,6 +9,7 @@ from torch import Tensor
 from toolkit.base import Base
 from toolkit.base.text import TokenisedPrompt, encode, encode_layerwise, tokenise
 from toolkit.composition.cells import cells_of
+from toolkit.composition.controls import Controls, prepare_controls
 from toolkit.composition.layout import Box, Layout
 from toolkit.concept import Concept, LowRank
 from toolkit.concept.adapter import changes_applied
@@ -53,6 +54,7 @@ class Conditioning:
         those of the regions hold one prompt for each region, in the layout's order.
     background: the background concept's changes of the U-Net's linear maps, by path; empty
         without one.
+    controls: what the layout's image conditions add.
     """
 
     layout: Layout
@@ -60,6 +62,7 @@ class Conditioning:
     canvas: Mapping[str, Mapping[str, KeysValues]]
     regional: Mapping[str, Mapping[str, KeysValues]]
     background: Mapping[str, LowRank]
+    controls: Controls = Controls()
 
 
 def check_layout(layout: Layout, base: Base) -> None:
@@ -174,6 +177,7 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
         canvas=canvas_projected,
         regional=regional_projected,
         background=_placed(base, canvas, lambda path: True),
+        controls=prepare_controls(base, layout, dict(zip(sides, spoken.encodings, strict=True))),
     )
 
 

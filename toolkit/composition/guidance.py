@@ -19,6 +19,7 @@ from toolkit.composition.conditioning import POSITIVE, Conditioning
 from toolkit.composition.method import Method
 from toolkit.composition.objective import RegionTerms, region_terms, total_loss
 from toolkit.composition.share import Share
+from toolkit.composition.unet_pass import unet_pass
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,7 @@ def attention_maps(
     )
     size = (latents.shape[2], latents.shape[3])
     with composed_attention(base, shares, method, size, recorder), suppress(MapsComplete):
-        base.unet(
-            latents.to(base.dtype), timestep, encoder_hidden_states=unused_text(base, latents)
-        )
+        unet_pass(base, latents, timestep, shares)
     return recorder.maps
 
 
@@ -144,9 +143,3 @@ def refine(
         for loss, (terms, tokens) in zip(losses, found, strict=True)
     ]
     return latents - step_size * gradient, guidances
-
-
-def unused_text(base: Base, latents: Tensor) -> Tensor:
-    """The U-Net insists on encoder_hidden_states; the processors have keys and values already."""
-    width = int(base.unet.config.cross_attention_dim)
-    return latents.new_zeros((len(latents), 1, width), dtype=base.dtype)

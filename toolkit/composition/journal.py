@@ -1,5 +1,6 @@
 """SEED.json files: what made each picture. They are the journal; the manifest is made from them."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,9 @@ import pyarrow
 from pyarrow import parquet
 
 from toolkit.base import Base
-from toolkit.composition.layout import Layout, layout_to_mapping
+from toolkit.base.fingerprint import weights_fingerprint
+from toolkit.composition.layout import Layout
+from toolkit.composition.layout_mapping import layout_to_mapping
 from toolkit.composition.method import Method
 from toolkit.files import sha256_of, whole_file
 
@@ -33,17 +36,20 @@ class Item:
 class Recipe:
     """All that a picture depends on besides its layout and seed.
 
-    concepts: SHA-256 of each concept's file. A recipe that differs makes a picture stale.
+    concepts: SHA-256 of each concept's file. conditions: SHA-256 of each image and network that
+        the layouts' conditions name. A recipe that differs makes a picture stale.
     """
 
     base: Mapping[str, str]
     concepts: Mapping[str, str]
+    conditions: Mapping[str, str]
     method: Mapping[str, Any]
     steps: int
     guidance_scale: float
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
+        conditions = {path: self.conditions[path] for path in _condition_paths(item.layout)}
         return {
             "layout": layout_to_mapping(item.layout),
             "seed": item.seed,
@@ -52,20 +58,44 @@ class Recipe:
             "method": dict(self.method),
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
-        }
+        } | ({"conditions": conditions} if conditions else {})
 
 
 def recipe_of(
-    base: Base, concepts: Mapping[str, Path], method: Method, steps: int, guidance_scale: float
+    base: Base,
+    layouts: Sequence[Layout],
+    concepts: Mapping[str, Path],
+    method: Method,
+    steps: int,
+    guidance_scale: float,
 ) -> Recipe:
-    """The recipe of a run; reads every concept file once."""
+    """The recipe of a run; reads every concept's and condition's files once."""
+    conditions = {path for layout in layouts for path in _condition_paths(layout)}
     return Recipe(
-        base={"name": base.name, "architecture": base.architecture, "weights": base.weights},
+        base={
+            "name": base.name,
+            "architecture": base.architecture,
+            "weights": base.weights,
+            "autoencoder": weights_fingerprint(base.vae) if base.vae is not None else "",
+        },
         concepts={name: sha256_of(path) for name, path in concepts.items()},
+        conditions={path: _sha256_of_all(Path(path)) for path in conditions},
         method=asdict(method),
         steps=steps,
         guidance_scale=guidance_scale,
     )
+
+
+def _condition_paths(layout: Layout) -> list[str]:
+    return [path for one in layout.conditions for path in (one.model, str(one.image))]
+
+
+def _sha256_of_all(path: Path) -> str:
+    """Of a file; of a folder, of its files' hashes; "" of a hub id, whose name must do."""
+    if path.is_file():
+        return sha256_of(path)
+    hashes = [sha256_of(file) for file in sorted(path.glob("*")) if file.is_file()]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
 
 def is_done(item: Item, recipe: Recipe, folder: Path) -> bool:

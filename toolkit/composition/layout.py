@@ -1,9 +1,10 @@
 """Where the subjects of a picture stand: a prompt, and boxes that each name a concept."""
 
+import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from pathlib import Path
 
 from toolkit.errors import InputError
 
@@ -40,6 +41,34 @@ class Region:
             )
 
 
+class ConditionType(StrEnum):
+    """What reads a condition's image."""
+
+    CONTROLNET = "controlnet"
+    T2I_ADAPTER = "t2i_adapter"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An image, such as a pose or a sketch, that shapes the picture beside the prompts.
+
+    model: a diffusers folder or hub id of the network that reads it.
+    weight: of what the network adds. region_weights: the same inside each region's box, in the
+    layout's order; None takes `weight`, and so does every region where the tuple is empty.
+    """
+
+    type: ConditionType
+    model: str
+    image: Path
+    weight: float = 1.0
+    region_weights: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        for weight in (self.weight, *self.region_weights):
+            if weight is not None and not math.isfinite(weight):
+                raise InputError(f"weight {weight} of {self.image}: must be finite")
+
+
 @dataclass(frozen=True)
 class Layout:
     """One picture to compose: its prompt, its size in pixels, and its regions.
@@ -54,6 +83,7 @@ class Layout:
     regions: tuple[Region, ...] = ()
     negative_prompt: str = ""
     background: str | None = None
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
@@ -65,6 +95,13 @@ class Layout:
                 f"layout {self.name}: the prompt does not name the background concept: "
                 f"write <{self.background}> in it"
             )
+        for number, condition in enumerate(self.conditions, 1):
+            weights = len(condition.region_weights)
+            if weights and weights != len(self.regions):
+                raise InputError(
+                    f"layout {self.name}, condition {number}: {weights} region_weights for "
+                    f"{len(self.regions)} regions"
+                )
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -80,102 +117,3 @@ class Layout:
 def names_concept(prompt: str, concept: str) -> bool:
     """Whether `prompt` holds <concept>, or one of its tokens written out as <concept1>."""
     return re.search(rf"<{re.escape(concept)}\d*>", prompt) is not None
-
-
-def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
-    """A layout from what YAML or JSON gave; `source` says where it stood, for messages.
-
-    Raises InputError naming the wrong key or value.
-    """
-    known = {
-        "name", "prompt", "negative_prompt", "width", "height", "background", "regions"
-    }  # fmt: skip
-    try:
-        _check_keys(content, known, {"name", "prompt", "width", "height", "regions"})
-        regions = content["regions"]
-        if not isinstance(regions, list):
-            raise InputError("regions: must be a list")
-        return Layout(
-            name=_text(content, "name"),
-            prompt=_text(content, "prompt"),
-            negative_prompt=_text(content, "negative_prompt", ""),
-            width=_whole(content, "width"),
-            height=_whole(content, "height"),
-            background=_text(content, "background") if content.get("background") else None,
-            regions=tuple(_region(entry, number) for number, entry in enumerate(regions, 1)),
-        )
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from error
-
-
-def layout_to_mapping(layout: Layout) -> dict[str, Any]:
-    """The layout as plain values, every default written out; `layout_from_mapping` reads it."""
-    return {
-        "name": layout.name,
-        "prompt": layout.prompt,
-        "negative_prompt": layout.negative_prompt,
-        "width": layout.width,
-        "height": layout.height,
-        "background": layout.background,
-        "regions": [
-            {
-                "concept": region.concept,
-                "prompt": region.prompt,
-                "negative_prompt": region.negative_prompt,
-                "strength": region.strength,
-                "box": list(region.box),
-            }
-            for region in layout.regions
-        ],
-    }
-
-
-def _region(content: Any, number: int) -> Region:
-    if not isinstance(content, Mapping):
-        raise InputError(f"region {number}: must hold concept, prompt and box")
-    known = {"concept", "prompt", "negative_prompt", "strength", "box"}
-    try:
-        _check_keys(content, known, {"concept", "prompt", "box"})
-        box = content["box"]
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise InputError(f"box {box!r}: must be four numbers [x0, y0, x1, y1]")
-        negative = content.get("negative_prompt")
-        strength = content.get("strength", 1.0)
-        if not _is_number(strength):
-            raise InputError(f"strength {strength!r}: must be a number")
-        return Region(
-            concept=_text(content, "concept"),
-            prompt=_text(content, "prompt"),
-            negative_prompt=None if negative is None else str(negative),
-            strength=float(strength),
-            box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        )
-    except InputError as error:
-        raise InputError(f"region {number}: {error}") from error
-
-
-def _check_keys(content: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
-    for key in content:
-        if key not in known:
-            raise InputError(f"unknown key {key!r}; known: {', '.join(sorted(known))}")
-    missing = sorted(needed - set(content))
-    if missing:
-        raise InputError(f"missing: {', '.join(missing)}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _whole(content: Mapping[str, Any], key: str) -> int:
-    value = content[key]
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f"{key} {value!r}: must be a whole number of pixels")
-    return value
-
-
-def _text(content: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    value = content.get(key, default)
-    if not isinstance(value, str):
-        raise InputError(f"{key} {value!r}: must be text")
-    return value

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
-from toolkit.composition.layout import Layout, layout_from_mapping
+from toolkit.composition.layout import Layout
+from toolkit.composition.layout_mapping import layout_from_mapping
 from toolkit.errors import InputError
 
 
@@ -38,7 +39,7 @@ def read_layouts(files: Sequence[Path]) -> list[Layout]:
             raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
         if not isinstance(content, dict):
             raise InputError(f"{path}: is no layout")
-        layout = layout_from_mapping(content, str(path))
+        layout = _found_from(path.parent, layout_from_mapping(content, str(path)))
         if layout.name in layouts:
             raise InputError(f"two layouts are named {layout.name}: names must differ")
         layouts[layout.name] = layout
@@ -67,7 +68,7 @@ def read_lines(path: Path) -> Lines:
             if not isinstance(content, dict):
                 raise InputError("is no layout")
             name = str(content["name"]) if "name" in content else None
-            layout = layout_from_mapping(content, "layout")
+            layout = _found_from(path.parent, layout_from_mapping(content, "layout"))
             if layout.name in first_lines:
                 raise InputError(
                     f"name {layout.name} stands in line {first_lines[layout.name]} already"
@@ -82,3 +83,16 @@ def read_lines(path: Path) -> Lines:
     if not layouts and not rejected:
         raise InputError(f"{path}: holds no layout")
     return Lines(layouts, tuple(rejected))
+
+
+def _found_from(folder: Path, layout: Layout) -> Layout:
+    """The layout with its conditions' files found: in the working directory, or in `folder`."""
+
+    def find(path: Path) -> Path:
+        return folder / path if not path.exists() and (folder / path).exists() else path
+
+    found = (
+        replace(condition, image=find(condition.image), model=str(find(Path(condition.model))))
+        for condition in layout.conditions
+    )
+    return replace(layout, conditions=tuple(found))

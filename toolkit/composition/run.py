@@ -168,7 +168,14 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
     if job.model.compile:
         base.unet.compile()
     sampling = job.sampling
-    recipe = recipe_of(base, usable.files, job.method, sampling.steps, sampling.guidance_scale)
+    recipe = recipe_of(
+        base,
+        usable.layouts,
+        usable.files,
+        job.method,
+        sampling.steps,
+        sampling.guidance_scale,
+    )
     missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
     if len(missing) < len(items):
         log.info("%d of %d pictures are there already", len(items) - len(missing), len(items))

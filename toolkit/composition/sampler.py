@@ -17,10 +17,10 @@ from toolkit.composition.guidance import (
     group_by_layout,
     refine,
     shares_of,
-    unused_text,
 )
 from toolkit.composition.method import Method, Preset
 from toolkit.composition.reinitialisation import move_noise, rescale_paper, rescale_published
+from toolkit.composition.unet_pass import unet_pass
 from toolkit.errors import RunError
 
 
@@ -151,9 +151,8 @@ def predict(
     counts = [count for _, count in group_by_layout(conditionings)]
     doubled = torch.cat([part for own in latents.split(counts) for part in (own, own)])
     shares = shares_of(conditionings, (NEGATIVE, POSITIVE))
-    unused = unused_text(base, doubled)
     with composed_attention(base, shares, method, (latents.shape[2], latents.shape[3])):
-        output = base.unet(doubled.to(base.dtype), timestep, encoder_hidden_states=unused).sample
+        output = unet_pass(base, doubled, timestep, shares)
     pairs = [share.chunk(2) for share in output.float().split([2 * count for count in counts])]
     negative = torch.cat([pair[0] for pair in pairs])
     positive = torch.cat([pair[1] for pair in pairs])
