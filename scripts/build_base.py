@@ -1,9 +1,9 @@
 """Make the embedded base model from open art: `python scripts/build_base.py STEP --work FOLDER`.
 
-Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `decoder`, `scorer`,
-`publish`; `sheet` draws prompts to look at, `accuracy` counts. Training is boxed in minutes and can
-be stopped and run again: it goes on from its last checkpoint. On another machine `restore` makes a
-work folder of the published base.
+Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide, several), `decoder`,
+`scorer`, `publish`; `sheet` draws prompts to look at, `accuracy` counts. Training is boxed in
+minutes and can be stopped and run again: it goes on from its last checkpoint. On another machine
+`restore` makes a work folder of the published base.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.stage,
         arguments.minutes,
         arguments.learning_rate,
+        arguments.freeze_text,
     )
 
 
@@ -149,6 +150,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--stage", choices=sorted(text_to_image.STAGES), default="wide"
     )
     steps.choices["train"].add_argument("--learning-rate", type=float, default=6e-4)
+    steps.choices["train"].add_argument(
+        "--freeze-text", action="store_true", help="train the U-Net alone; the scorer stays valid"
+    )
     steps.choices["publish"].add_argument(
         "--to", type=Path, default=PUBLISHED, help="folder to write"
     )

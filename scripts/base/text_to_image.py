@@ -50,6 +50,13 @@ STAGES: dict[str, list[tuple[float, SceneKind]]] = {
         (0.25, SceneKind(256, 128, 2, 3, 76, 110, 0.7)),
         (0.05, SceneKind(128, 256, 2, 3, 76, 110, 0.7)),
     ],
+    "several": [
+        (0.1, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
+        (0.25, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
+        (0.5, SceneKind(256, 128, 1, 2, 76, 112, 0.7)),
+        (0.1, SceneKind(384, 128, 2, 3, 76, 112, 0.7)),
+        (0.05, SceneKind(128, 256, 1, 2, 76, 112, 0.7)),
+    ],
 }
 
 
@@ -184,11 +191,13 @@ def train(
     stage: str,
     minutes: float,
     peak: float,
+    freeze_text: bool = False,
     batch: int = 32,
     seed: int = 0,
 ) -> None:
     """One stage of the curriculum for some minutes, from the last checkpoint or from nothing.
 
+    freeze_text: train the U-Net alone, so that a scorer beside the text tower stays valid.
     The learning rate warms up and decays within each call, so that any call leaves a usable model.
     """
     device = checkpoint.best_device()
@@ -198,15 +207,16 @@ def train(
     networks = nn.ModuleDict({"text_encoder": model.text_encoder, "unet": model.unet}).to(device)
     model.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     average = copy.deepcopy(networks)
-    optimizer = torch.optim.AdamW(
-        networks.parameters(), weight_decay=0.01, betas=(0.9, 0.98), fused=True
-    )
+    model.text_encoder.requires_grad_(not freeze_text)
+    trained = [weight for weight in networks.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     state = checkpoint.read(work / "text_to_image.pt", device)
     steps, samples = 0, 0
     if state:
         networks.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        if state["optimizer"]:  # none after `restore`: a published folder holds weights only
+        # none after `restore`: a published folder holds weights only
+        if state["optimizer"] and len(state["optimizer"]["state"]) == len(trained):
             optimizer.load_state_dict(state["optimizer"])
         steps, samples = state["steps"], state["samples"]
     schedule = DDPMScheduler(**NOISE)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 CONCEPTS = Path(__file__).parent.parent / "reference" / "concepts"
@@ -125,3 +128,31 @@ def test_a_file_of_wrong_lines_only_is_wrong_input(
     made = compose(work, tiny_base_folder, f"layouts={file}", "trainer=cpu")
     assert made.returncode == 2
     assert "and 1 more wrong line" in made.stderr
+
+
+def test_a_layout_may_name_the_file_of_a_concept(work: Path, tiny_base_folder: Path) -> None:
+    """A research pickle beside the layouts acts as the concept imported from it."""
+    folder = work / "direct"
+    (folder / "loras").mkdir(parents=True)
+    shutil.copy(CONCEPTS / "dog.pth", folder / "loras")
+    direct = [{**REGIONS[0], "concept": "loras/dog.pth"}, REGIONS[1]]
+    missing = [{**REGIONS[0], "concept": "loras/max.pth", "prompt": "<max>"}]
+    lines = [line("named"), line("direct", regions=direct), line("missing", regions=missing)]
+    (folder / "some.jsonl").write_text("\n".join(lines))
+    made = toolkit(
+        work,
+        "compose",
+        "layouts=direct/some.jsonl",
+        f"model.path={tiny_base_folder}",
+        "sampling.steps=2",
+        "figures=false",
+    )
+    assert made.returncode == 1, made.stderr
+    results = work / "out/compose/lora_composer"
+    own, imported = (
+        np.asarray(Image.open(results / f"{n}/0.png"), int) for n in ("direct", "named")
+    )
+    assert abs(own - imported).max() <= 1  # an imported concept is kept in half precision
+    assert own.std() > 1
+    failures = (results / "failures.jsonl").read_text()
+    assert "no file loras/max.pth" in failures and "named" not in failures

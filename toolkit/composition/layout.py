@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 
 from toolkit.errors import InputError
@@ -16,6 +17,8 @@ Box = tuple[float, float, float, float]
 class Region:
     """One concept's place in the picture.
 
+    concept: its name, or a file that holds one, which then answers to the file's name: <rex> for
+        loras/rex.safetensors.
     prompt: what is in the box; <concept> stands for the concept's tokens.
     negative_prompt: None takes the layout's.
     strength: scale of the concept's LoRA here.
@@ -37,7 +40,7 @@ class Region:
         if not names_concept(self.prompt, self.concept):
             raise InputError(
                 f"region prompt {self.prompt!r} does not name its concept: "
-                f"write <{self.concept}> in it"
+                f"write <{name_of(self.concept)}> in it"
             )
 
 
@@ -93,8 +96,20 @@ class Layout:
         if self.background and not names_concept(self.prompt, self.background):
             raise InputError(
                 f"layout {self.name}: the prompt does not name the background concept: "
-                f"write <{self.background}> in it"
+                f"write <{name_of(self.background)}> in it"
             )
+        for concept in self.concepts:
+            if not re.fullmatch(r"[\w-]+", name_of(concept)):
+                raise InputError(
+                    f"layout {self.name}, concept {concept}: a name has letters, digits, - and _ "
+                    "only"
+                )
+        for first, second in combinations(self.concepts, 2):
+            if name_of(first) == name_of(second):
+                raise InputError(
+                    f"layout {self.name}: {first} and {second} would both be "
+                    f"<{name_of(first)}>: rename one"
+                )
         for number, condition in enumerate(self.conditions, 1):
             weights = len(condition.region_weights)
             if weights and weights != len(self.regions):
@@ -116,4 +131,14 @@ class Layout:
 
 def names_concept(prompt: str, concept: str) -> bool:
     """Whether `prompt` holds <concept>, or one of its tokens written out as <concept1>."""
-    return re.search(rf"<{re.escape(concept)}\d*>", prompt) is not None
+    return re.search(rf"<{re.escape(name_of(concept))}\d*>", prompt) is not None
+
+
+def is_file(concept: str) -> bool:
+    """Whether a layout's `concept` is a file that holds one, and not a name."""
+    return Path(concept).suffix in (".safetensors", ".pth", ".pt", ".bin")
+
+
+def name_of(concept: str) -> str:
+    """What a layout's `concept` answers to: its name, or that of its file without the suffix."""
+    return Path(concept).stem if is_file(concept) else concept

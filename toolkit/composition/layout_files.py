@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from toolkit.composition.layout import Layout
+from toolkit.composition.layout import Layout, is_file
 from toolkit.composition.layout_mapping import layout_from_mapping
 from toolkit.errors import InputError
 
@@ -86,13 +86,20 @@ def read_lines(path: Path) -> Lines:
 
 
 def _found_from(folder: Path, layout: Layout) -> Layout:
-    """The layout with its conditions' files found: in the working directory, or in `folder`."""
+    """The layout with the files it names found: in the working directory, or in `folder`."""
 
     def find(path: Path) -> Path:
         return folder / path if not path.exists() and (folder / path).exists() else path
 
-    found = (
-        replace(condition, image=find(condition.image), model=str(find(Path(condition.model))))
-        for condition in layout.conditions
+    def find_concept(concept: str) -> str:
+        return str(find(Path(concept))) if is_file(concept) else concept
+
+    return replace(
+        layout,
+        background=find_concept(layout.background) if layout.background else None,
+        regions=tuple(replace(r, concept=find_concept(r.concept)) for r in layout.regions),
+        conditions=tuple(
+            replace(c, image=find(c.image), model=str(find(Path(c.model))))
+            for c in layout.conditions
+        ),
     )
-    return replace(layout, conditions=tuple(found))

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from toolkit.composition.checks import check
 from toolkit.composition.data import Items, make_batches
 from toolkit.composition.failures import write_failures
 from toolkit.composition.journal import Item, error_of, is_done, recipe_of, write_manifest
-from toolkit.composition.layout import Layout
+from toolkit.composition.layout import Layout, is_file, name_of
 from toolkit.composition.layout_files import Lines, Rejected, read_layouts, read_lines
 from toolkit.composition.method import Method
 from toolkit.composition.module import Composer
 from toolkit.composition.progress import BatchProgress
 from toolkit.composition.writer import CompositionWriter
 from toolkit.concept import Concept
-from toolkit.concept.file import concept_path
+from toolkit.concept.file import concept_path, load_concept
+from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.shelf import Shelf
 from toolkit.config.schema import (
     ComposeConfig,
@@ -146,13 +148,13 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
 
     files = concept_files(layouts, job.output_dir, job.model)
     leave_out_wrong(lambda own: files.update(concept_files([own], job.output_dir, job.model)))
-    concepts = Shelf(files)
     base = load_base(
         job.model.path,
         job.model.name,
         guidance_downscale=job.model.guidance_downscale,
         dtype=_dtype(job.model, job.trainer),
     )
+    concepts = Shelf(files, partial(read_concept, base=base))
     for layout in layouts:
         check(layout, base, concepts)
     leave_out_wrong(lambda own: check(own, base, concepts))
@@ -218,17 +220,29 @@ def concept_files(
 ) -> dict[str, Path]:
     """The concept file of every concept in `layouts`.
 
-    Raises InputError naming the command that trains what is missing.
+    Raises InputError naming the command that trains what is missing, or a file that is not there.
     """
     names = dict.fromkeys(name for layout in layouts for name in layout.concepts)
-    paths = {name: concept_path(output_dir, model.name, name) for name in names}
+    paths = {
+        name: Path(name) if is_file(name) else concept_path(output_dir, model.name, name)
+        for name in names
+    }
     missing = [name for name, path in paths.items() if not path.is_file()]
+    for name in filter(is_file, missing):
+        raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
         command = f"toolkit train concept={','.join(missing)}"
         if model.name != "mini":
             command += f" model={model.name}"
         raise InputError(f"not trained yet: {', '.join(missing)}; run: {command}")
     return paths
+
+
+def read_concept(concept: str, path: Path, base: Base) -> Concept:
+    """What a layout calls `concept`: trained here, or a file of any format that is known."""
+    if not is_file(concept):
+        return load_concept(path)
+    return read_foreign(path, name_of(concept), base)
 
 
 def _refuse(rejected: Sequence[Rejected]) -> None:

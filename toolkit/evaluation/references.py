@@ -78,7 +78,7 @@ def _folder_of(name: str) -> Path:
     try:
         content = yaml.safe_load(find_config("concept", name).read_text())
         images = Path(str(content["images"]))
-    except InputError:
+    except (InputError, KeyError, TypeError):
         images = Path("datasets") / name
     try:
         return find_dataset(images)

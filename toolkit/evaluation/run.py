@@ -8,7 +8,7 @@ import wandb
 from tqdm import tqdm
 
 from toolkit.composition.journal import Item, error_of
-from toolkit.composition.layout import Layout
+from toolkit.composition.layout import Layout, is_file
 from toolkit.composition.layout_files import read_layouts, read_lines
 from toolkit.composition.run import compose, concept_files
 from toolkit.concept import Concept, load_concept
@@ -39,6 +39,8 @@ def evaluate(config: EvaluateConfig) -> int:
     names = list(dict.fromkeys(name for layout in layouts for name in layout.concepts))
     if not names:
         raise InputError("the layouts name no concept: there is nothing to compare with")
+    for name in filter(is_file, names):
+        raise InputError(f"{name} has no images to compare with: run toolkit import for it first")
     files = concept_files(layouts, config.output_dir, config.model)
     concepts = {name: load_concept(path) for name, path in files.items()}
     references = read_references(names)

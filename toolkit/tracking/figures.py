@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from toolkit.composition.layout import Layout
+from toolkit.composition.layout import Layout, name_of
 from toolkit.files import whole_file
 
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
@@ -44,12 +44,12 @@ def attention_figure(
         axes[0][0].imshow(picture, extent=(0, 1, 1, 0), aspect=aspect)
         axes[0][0].set_title(layout.name, fontsize=9)
         for number, region in enumerate(layout.regions):
-            _draw_box(axes[0][0], region.box, number, region.concept)
+            _draw_box(axes[0][0], region.box, number, name_of(region.concept))
     for row, region in enumerate(layout.regions):
         for column, step in enumerate(chosen, 1):
             axis = axes[row][column]
             axis.imshow(step.maps[row].cpu().float(), extent=(0, 1, 1, 0), aspect=aspect)
-            axis.set_title(f"{region.concept}, step {step.number}", fontsize=9)
+            axis.set_title(f"{name_of(region.concept)}, step {step.number}", fontsize=9)
             _draw_box(axis, region.box, row, "")
     return figure
 
