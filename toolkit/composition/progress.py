@@ -54,3 +54,9 @@ class BatchProgress(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.bar is not None:
             self.bar.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self.bar is not None:  # what ended the run is then told on a line of its own
+            self.bar.close()

@@ -198,6 +198,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
         default_root_dir=job.folder,
     )
     try:
+        job.folder.mkdir(parents=True, exist_ok=True)
         data = Items(make_batches(missing, job.batch_size))
         trainer.predict(module, datamodule=data, return_predictions=False)
     except OSError as error:

@@ -1,9 +1,12 @@
 """Compositions in Weights & Biases: a table with picture, attention maps and losses."""
 
+import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import wandb
 from lightning import LightningModule, Trainer
@@ -11,11 +14,20 @@ from lightning.pytorch.callbacks import Callback
 
 from toolkit.composition.module import Composition
 
+log = logging.getLogger(__name__)
 
-def wandb_mode() -> str:
-    """`online` when the person is logged in, else `offline`; it never asks."""
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
+
+Mode = Literal["online", "offline", "shared", "disabled"]
+
+
+def wandb_mode() -> Mode:
+    """`online` when the person is logged in, else `offline`; it never asks.
+
+    Raises wandb's Error when there is a key but no server that answers.
+    """
+    chosen = os.environ.get("WANDB_MODE")
+    if chosen is not None:
+        return cast(Mode, chosen)
     return "online" if wandb.login(prompt=False) else "offline"
 
 
@@ -25,17 +37,28 @@ def start_run(
     job_type: str,
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
+    group: str | None = None,
 ) -> wandb.Run:
-    """A run whose files lie under `folder`."""
-    return wandb.init(
+    """A run whose files lie under `folder`; offline where the server does not answer.
+
+    Uploading what is left at the end takes a minute at most: `wandb sync` sends the rest.
+    """
+    begin = partial(
+        wandb.init,
         project=project,
         name=name,
+        group=group,
         dir=str(folder),
-        mode=wandb_mode(),  # type: ignore[arg-type]
         job_type=job_type,
         config=None if config is None else dict(config),
-        settings=wandb.Settings(silent=True),
+        settings=wandb.Settings(silent=True, init_timeout=20, finish_timeout=60),
     )
+    try:
+        return begin(mode=wandb_mode())
+    except wandb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        log.warning("W&B logs offline, `wandb sync %s/wandb` sends it later: %s", folder, reason)
+        return begin(mode="offline")
 
 
 class CompositionTable(Callback):
@@ -76,5 +99,18 @@ class CompositionTable(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         columns = ["layout", "seed", "image", "attention", "losses"]
         columns += ["loss_first", "loss_last", "guidance_steps"]
-        with start_run(self.project, self.folder, "compose") as run:
+        several = trainer.world_size > 1
+        with start_run(
+            self.project,
+            self.folder,
+            "compose",
+            name=f"process {trainer.global_rank}" if several else None,
+            group=_group_of(self.folder) if several else None,
+        ) as run:
             run.log({"compositions": wandb.Table(columns=columns, data=self.rows)})
+
+
+def _group_of(folder: Path) -> str:
+    """One name for all processes that fill a folder, whoever started them."""
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    return f"compose {folder.name} {digest}"
