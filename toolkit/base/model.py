@@ -1,6 +1,7 @@
 """Load a Stable Diffusion 1.x model: a diffusers folder, a hub id or a single file."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,19 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        return self._weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        return self._weight.dtype
 
     @property
+    def _weight(self) -> Tensor:
+        """One of all: diffusers' own `device` and `dtype` walk through every module, in 3 ms."""
+        weight: Tensor = self.unet.conv_in.weight
+        return weight
+
+    @cached_property
     def layers(self) -> list[AttentionLayer]:
         """The U-Net's attention layers in ED-LoRA's order."""
         return attention_layers(self.unet)
