@@ -1,17 +1,20 @@
 """What a person relies on when composing: parts that act, batches that agree, a base left alone."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from toolkit.base import Base
+from toolkit.base import Base, load_base
 from toolkit.composition.conditioning import prepare
-from toolkit.composition.guidance import attention_maps, self_maps
+from toolkit.composition.guidance import attention_maps, refine, self_maps
 from toolkit.composition.layout import Layout, Region
 from toolkit.composition.method import Method, Preset
-from toolkit.composition.sampler import compose
+from toolkit.composition.sampler import compose, initial_noise
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError
 
+REFERENCE = Path(__file__).parent.parent / "reference"
 LEFT, RIGHT = (0.05, 0.1, 0.45, 0.9), (0.55, 0.2, 0.95, 0.9)
 
 
@@ -178,3 +181,21 @@ def test_a_box_without_a_guidance_cell_is_refused(
     tiny = Region("dog", "<dog>", (0.30, 0.30, 0.33, 0.9))
     with pytest.raises(InputError, match="holds no whole cell"):
         prepare(tiny_base, layout(regions=(tiny,)), concepts)
+
+
+def test_small_gradients_survive_half_precision(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    """Weights of 1/4000 and a step 4000 times as long: the update is as in single precision."""
+    small = Method(
+        enhancement_weight=0.002, fill_weight=0.0005, region_weight=0.0025, step_size=80000.0
+    )
+    half = load_base(REFERENCE / "model", "reference", guidance_downscale=4, dtype=torch.float16)
+    noise, moves = initial_noise(tiny_base, 256, 192, [0]), []
+    for base in (tiny_base, half):
+        ready = [prepare(base, layout(), concepts)]
+        refined, _ = refine(base, noise, torch.tensor(500), ready, small, small.step_size)
+        moves.append((refined - noise).flatten())
+    single, halved = moves
+    assert torch.cosine_similarity(single, halved, dim=0) > 0.99
+    assert 0.9 < halved.norm() / single.norm() < 1.1

@@ -21,6 +21,8 @@ from toolkit.composition.objective import RegionTerms, region_terms, total_loss
 from toolkit.composition.share import Share
 from toolkit.composition.unet_pass import unet_pass
 
+_HALF_LOSS_SCALE = 256.0  # small gradients inside the U-Net would be 0 in float16
+
 
 @dataclass(frozen=True)
 class Guidance:
@@ -133,7 +135,8 @@ def refine(
                 terms.append(region_terms(tokens[-1], self_map, cells, method))
             losses.append(total_loss(terms, method))
             found.append((terms, tokens))
-        (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), moving)
+        scale = _HALF_LOSS_SCALE if base.dtype == torch.float16 else 1.0
+        (gradient,) = torch.autograd.grad(scale * torch.stack(losses).sum(), moving)
     guidances = [
         Guidance(
             loss=float(loss),
@@ -142,4 +145,4 @@ def refine(
         )
         for loss, (terms, tokens) in zip(losses, found, strict=True)
     ]
-    return latents - step_size * gradient, guidances
+    return latents - step_size / scale * gradient, guidances

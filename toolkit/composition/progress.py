@@ -1,5 +1,6 @@
 """One progress bar for the whole batch: done, failed, rate, time left."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,12 @@ class BatchProgress(Callback):
             return
         assert isinstance(pl_module, Composer)
         total = self.pictures * pl_module.steps
-        self.bar = bar = tqdm(total=total, unit="step", desc=f"composing {self.pictures}")
+        self.bar = bar = tqdm(
+            total=total,
+            unit="step",
+            desc=f"composing {self.pictures}",
+            mininterval=0.2 if sys.stderr.isatty() else 10.0,  # in a log every line stays
+        )
 
         def advance(pictures: int) -> None:
             bar.update(min(pictures * trainer.world_size, total - bar.n))
@@ -49,7 +55,7 @@ class BatchProgress(Callback):
         failed = sum(composition.error is not None for composition in compositions)
         self.failed += failed
         self.done += len(compositions) - failed
-        self.bar.set_postfix(done=self.done, failed=self.failed)
+        self.bar.set_postfix(done=self.done, failed=self.failed, refresh=False)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.bar is not None:
