@@ -105,7 +105,12 @@ def measuring(arguments: argparse.Namespace) -> None:
     """Count how often the last checkpoint draws what it is asked for; prints JSON."""
     painter = _painter(arguments)
     pipeline, _, _ = publish.assemble(painter, arguments.work)
-    found = accuracy.measure(painter, pipeline, arguments.work, arguments.guidance)
+    second = None
+    if arguments.second_judge:
+        from base.second_judge import NearestArt  # needs the toolkit, which a bare machine lacks
+
+        second = NearestArt(painter).name_all
+    found = accuracy.measure(painter, pipeline, arguments.work, arguments.guidance, second)
     print(json.dumps({"guidance": arguments.guidance} | accuracy.as_json(found)))
 
 
@@ -157,6 +162,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--to", type=Path, default=PUBLISHED, help="folder to write"
     )
     steps.choices["accuracy"].add_argument("--guidance", type=float, default=4.0)
+    steps.choices["accuracy"].add_argument(
+        "--second-judge", action="store_true", help="ask EfficientNet-Lite0 as well"
+    )
     steps.choices["sheet"].add_argument("--side", type=int, default=128, help="pixels")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
