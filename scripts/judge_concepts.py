@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from base.art import World, load_world, read_art
 from base.autoencoder import as_pixels
-from base.scenes import Painter, SceneKind, paste, trim
+from base.scenes import Painter, portraits, trim
 from PIL import Image
 from torch import Tensor
 
@@ -28,19 +28,11 @@ from toolkit.evaluation.scores import image_similarity
 
 MINI = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
 PASTES = 16  # of each piece of art
-SIDE = 128
 
 
 def pastes(art: Image.Image, painter: Painter, base: Base) -> list[Image.Image]:
     """The art in varied sizes and places, as the base would draw it at best."""
-    rng = np.random.default_rng(3)
-    drawn = []
-    for _ in range(PASTES):
-        canvas, _ = painter.picture(rng, SceneKind(SIDE, SIDE, 0, 0, scenery=0.7))
-        size = int(rng.integers(72, 113))
-        left, top = (int(rng.integers(0, SIDE - size + 1)) for _ in range(2))
-        paste(canvas, art, (left, top, left + size, top + size), mirrored=False)
-        drawn.append(canvas)
+    drawn = portraits(painter, art, PASTES, np.random.default_rng(3))
     with torch.no_grad():
         pixels = base.decode(base.encode(as_pixels(drawn) / 2 + 0.5))
     return [Image.fromarray(p) for p in (pixels.permute(0, 2, 3, 1) * 255).byte().numpy()]

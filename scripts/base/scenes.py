@@ -137,6 +137,20 @@ def paste(canvas: Image.Image, art: Image.Image, box: Box, mirrored: bool) -> No
     canvas.paste(sized, box[:2], sized)
 
 
+def portraits(
+    painter: Painter, art: Image.Image, count: int, rng: np.random.Generator
+) -> list[Image.Image]:
+    """`count` pictures of 128 x 128 that show the art alone, in varied sizes and places."""
+    side, drawn = 128, []
+    for _ in range(count):
+        canvas, _ = painter.picture(rng, SceneKind(side, side, 0, 0, scenery=0.7))
+        size = int(rng.integers(72, 113))
+        left, top = (int(rng.integers(0, side - size + 1)) for _ in range(2))
+        paste(canvas, art, (left, top, left + size, top + size), mirrored=False)
+        drawn.append(canvas)
+    return drawn
+
+
 def place_boxes(rng: np.random.Generator, kind: SceneKind, count: int) -> list[Box]:
     """`count` square boxes inside the canvas, one after another along its longer edge."""
     wide = kind.width >= kind.height

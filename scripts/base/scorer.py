@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,8 @@ class Pairs:
         self, painter: Painter, pack: Path, vae: AutoencoderTiny, rng: np.random.Generator
     ) -> None:
         """Read all art that is not held out."""
-        self.painter, self.vae, self.rng = painter, vae, rng
+        self.painter, self.rng = painter, rng
+        self.weather = partial(weathered, vae=vae, rng=rng)
         by_style = [read_art(pack, style) for style in painter.world.styles]
         drawn = {thing: [art[thing] for art in by_style if thing in art] for thing in by_style[-1]}
         self.things = {
@@ -196,7 +198,7 @@ class Pairs:
             second.append(self._draw(versions[other]))
         order = torch.from_numpy(self.rng.permutation(2 * PAIRS))
         pixels = as_pixels(first + second)
-        pixels[order] = weathered(pixels[order], self.vae, self.rng)
+        pixels[order] = self.weather(pixels[order])
         return pixels[:PAIRS], pixels[PAIRS:]
 
     def _draw(self, art: Image.Image) -> Image.Image:

@@ -11,10 +11,9 @@ from PIL import Image
 from toolkit.evaluation.imagenet import ImageNetJudge
 from toolkit.evaluation.scores import image_similarity
 
-from .scenes import Painter, SceneKind, paste
+from .scenes import Painter, portraits
 
 PASTES = 6  # of each piece of art
-SIDE = 128
 
 
 class NearestArt:
@@ -24,16 +23,10 @@ class NearestArt:
         """Embed every (name, style) of the world, pasted on drawn backgrounds."""
         self.judge = ImageNetJudge()
         rng = np.random.default_rng(5)
-        self.art = {}
-        for pair, art in painter.art.items():
-            drawn = []
-            for _ in range(PASTES):
-                canvas, _ = painter.picture(rng, SceneKind(SIDE, SIDE, 0, 0, scenery=0.7))
-                size = int(rng.integers(72, 113))
-                left, top = (int(rng.integers(0, SIDE - size + 1)) for _ in range(2))
-                paste(canvas, art, (left, top, left + size, top + size), mirrored=False)
-                drawn.append(canvas)
-            self.art[pair] = self.judge.images(drawn)
+        self.art = {
+            pair: self.judge.images(portraits(painter, art, PASTES, rng))
+            for pair, art in painter.art.items()
+        }
 
     def name_all(self, pictures: Sequence[Image.Image]) -> list[str]:
         """The nearest name of each."""

@@ -1,5 +1,7 @@
 """The scorer learns from captions that are true, of art it may see, and keeps what it learned."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from base import scorer
 from base.art import World, load_world
 from base.scenes import Painter
+from diffusers import AutoencoderTiny
 from PIL import Image
 
 
@@ -81,6 +84,44 @@ def test_the_loss_is_lowest_when_true_pairs_alone_are_alike() -> None:
     floor = 2 / 3 * np.log(2)  # two texts are equally true of two of the pictures
     assert scorer.contrastive_loss(right, true).item() == pytest.approx(floor, abs=1e-4)
     assert scorer.contrastive_loss(swapped, true).item() > 5
+
+
+def test_sameness_is_lowest_when_every_row_finds_its_fellow() -> None:
+    rows = torch.eye(6)
+    assert scorer.sameness_loss(rows, rows).item() < 0.01
+    assert scorer.sameness_loss(rows, rows.roll(1, 0)).item() > 5
+
+
+def test_pairs_show_one_thing_in_two_styles_and_never_held_out_art(
+    painter: PlainPainter, tmp_path: Path
+) -> None:
+    """The red of a picture says which thing it shows, the green in which folder that lay."""
+    folders = {"flat": 50, "cartoon": 100, "held_out": 250}
+    with zipfile.ZipFile(tmp_path / "art.zip", "w") as pack:
+        for thing in range(30):
+            for folder, green in folders.items():
+                packed = io.BytesIO()
+                art = Image.new("RGBA", (64, 64), (8 * thing, green, 0, 255))
+                art.save(packed, "WEBP", lossless=True)
+                pack.writestr(f"{folder}/t{thing}.webp", packed.getvalue())
+    pairs = scorer.Pairs(painter, tmp_path / "art.zip", AutoencoderTiny(), np.random.default_rng(0))
+    pairs.weather = lambda pixels: pixels
+    first, second = ((side + 1) * 127.5 for side in pairs.batch())
+    for one, other in zip(first, second, strict=True):
+        seen = [picture[:, picture[2] == 0].unique(dim=1) for picture in (one, other)]
+        assert all(colours.shape[1] == 1 for colours in seen)
+        assert seen[0][0] == seen[1][0]
+        assert {round(float(colours[1])) for colours in seen} == {50, 100}
+
+
+def test_weathered_pictures_stay_pictures_of_the_same_thing() -> None:
+    torch.manual_seed(0)
+    pixels = torch.rand(8, 3, 64, 64) * 2 - 1
+    changed = scorer.weathered(pixels, AutoencoderTiny().eval(), np.random.default_rng(0))
+    assert changed.shape == pixels.shape and changed.abs().max() <= 1
+    untouched_by_autoencoder = torch.stack([changed[4:], pixels[4:]]).flatten(2)
+    for one, other in zip(*untouched_by_autoencoder, strict=True):
+        assert torch.corrcoef(torch.stack([one, other]))[0, 1] > 0.5
 
 
 def test_a_saved_scorer_scores_the_same(tmp_path: Path) -> None:
