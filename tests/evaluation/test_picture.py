@@ -1,19 +1,24 @@
 """Pictures built so that it is known what is where, and a judge's account of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import toolkit
+from toolkit.base import load_base
 from toolkit.composition.layout import Layout, Region
 from toolkit.concept import Concept
 from toolkit.evaluation.calibration import calibrate, embed_references
 from toolkit.evaluation.judges import Judge
 from toolkit.evaluation.picture import RegionScores, score_picture
-from toolkit.evaluation.references import Reference
+from toolkit.evaluation.references import Reference, as_drawn
 
+MINI = Path(toolkit.__file__).parent / "assets" / "mini"
 References = Mapping[str, Sequence[Reference]]
 LAYOUT = Layout(
     "two",
@@ -41,7 +46,7 @@ def scores(
     for colour, (x0, y0, x1, y1) in placed:
         picture.paste(Image.new("RGB", (x1 - x0, y1 - y0), colour), (x0, y0))
     picture.save(folder / "0.png")
-    seen = embed_references(judge, references)
+    seen = embed_references(judge, references, references)
     calibration = calibrate(judge, references, seen)
     concepts = {name: concept(name) for name in LAYOUT.concepts}
     found = score_picture(judge, folder / "0.png", LAYOUT, concepts, seen, calibration)
@@ -91,7 +96,7 @@ def test_image_similarity_is_higher_for_the_right_subject(
 
 
 def test_a_judge_tells_its_error_rates(judge: Judge, references: References) -> None:
-    seen = embed_references(judge, references)
+    seen = embed_references(judge, references, references)
     found = calibrate(judge, references, seen)
     assert (found.missed, found.mistaken, found.overlooked) == (0, 0, 0)
     assert found.filled <= 0.1
@@ -109,7 +114,7 @@ def test_a_judge_that_cannot_tell_concepts_apart_says_so(references: References)
         def texts(self, texts: Sequence[str]) -> None:
             return None
 
-    found = calibrate(Blind(), references, embed_references(Blind(), references))
+    found = calibrate(Blind(), references, embed_references(Blind(), references, references))
     assert found.overlooked == 1.0
     assert max(found.missed, found.filled) == 1.0
 
@@ -119,7 +124,7 @@ def test_without_masks_nothing_is_called_vanished(judge: Judge, references: Refe
         name: [Reference(image.image, None) for image in images]
         for name, images in references.items()
     }
-    found = calibrate(judge, plain, embed_references(judge, plain))
+    found = calibrate(judge, plain, embed_references(judge, plain, plain))
     assert not found.thresholds
 
 
@@ -131,3 +136,17 @@ def test_the_empty_crop_holds_nothing_of_the_subject(side: str) -> None:
     empty = Reference(picture, box).empty
     assert empty is not None
     assert empty.width == empty.height and empty.getextrema()[0] == (0, 0)
+
+
+def test_a_reference_as_drawn_shows_the_same_at_the_bases_size() -> None:
+    """The embedded base's own autoencoder, on an image twice its size."""
+    base = load_base(MINI, "mini", guidance_downscale=2)
+    picture = Image.new("RGB", (384, 256), "white")
+    picture.paste("red", (64, 32, 192, 224))
+    seen = as_drawn(Reference(picture, (64, 32, 192, 224)), base, 128)
+    assert seen.image.size == (192, 128)
+    assert seen.subject == (32, 16, 96, 112)
+    portrait = np.asarray(seen.portrait, dtype=float).mean(axis=(0, 1))
+    assert portrait[0] > 200 and portrait[1:].max() < 90
+    assert np.asarray(seen.image, dtype=float)[64, 180].min() > 220
+    assert as_drawn(seen, replace(base, vae=None), 128) is seen

@@ -46,8 +46,8 @@ class Calibration:
 class Portraits:
     """One concept to one judge.
 
-    references: (m, dim) of its whole images. portraits: (m, dim) of its subjects cut out.
-    empties: (k, dim) of places beside its subjects.
+    references: (m, dim) of its whole images. portraits: (m, dim) of its subjects cut out of them as
+    the base could draw them. empties: (k, dim) of places beside its subjects, as drawn.
     """
 
     references: Tensor
@@ -71,14 +71,16 @@ class Portraits:
 
 
 def embed_references(
-    judge: Judge, references: Mapping[str, Sequence[Reference]]
+    judge: Judge,
+    references: Mapping[str, Sequence[Reference]],
+    drawn: Mapping[str, Sequence[Reference]],
 ) -> dict[str, Portraits]:
-    """What the judge sees of every concept."""
+    """What the judge sees of every concept; portraits and empties are of the images as drawn."""
     seen = {}
-    for name, images in references.items():
+    for name, images in drawn.items():
         empties = [image.empty for image in images]
         shown = [empty for empty in empties if empty is not None]
-        whole = judge.images([image.image for image in images])
+        whole = judge.images([image.image for image in references[name]])
         seen[name] = Portraits(
             whole,
             judge.images([image.portrait for image in images]),

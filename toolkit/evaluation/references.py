@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import yaml
 from PIL import Image
 
+from toolkit.base import Base
+from toolkit.composition.writer import to_image
 from toolkit.config.lookup import find_config, find_dataset
 from toolkit.errors import InputError
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
-from toolkit.training.pictures import read_mask, read_picture
+from toolkit.training.pictures import pixels_of, read_mask, read_picture
 
 PixelBox = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -63,6 +66,32 @@ def read_references(concepts: Sequence[str]) -> dict[str, tuple[Reference, ...]]
         name: tuple(_reference(image) for image in read_concept_folder(_folder_of(name), name))
         for name in concepts
     }
+
+
+@torch.no_grad()
+def as_drawn(reference: Reference, base: Base, side: int) -> Reference:
+    """The reference as `base` could draw it at best: `side` pixels, through its autoencoder.
+
+    A made picture is as soft as that, so likeness to a sharp one says little of whether the subject
+    is there. A base without an autoencoder leaves the reference as it is.
+    """
+    if base.vae is None:
+        return reference
+    image, multiple = reference.image, base.pixels_per_latent
+    scale = side / min(image.size)
+    width, height = (max(1, round(length * scale / multiple)) * multiple for length in image.size)
+    pixels = pixels_of(image.resize((width, height), Image.Resampling.LANCZOS))[None]
+    (drawn,) = base.decode(base.encode(pixels))
+    subject = reference.subject
+    if subject is not None:
+        x, y = width / image.width, height / image.height
+        subject = (
+            int(subject[0] * x),
+            int(subject[1] * y),
+            max(round(subject[2] * x), int(subject[0] * x) + 1),
+            max(round(subject[3] * y), int(subject[1] * y) + 1),
+        )
+    return Reference(to_image(drawn), subject)
 
 
 def _reference(image: ConceptImage) -> Reference:

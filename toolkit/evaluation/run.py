@@ -7,6 +7,7 @@ from pathlib import Path
 import wandb
 from tqdm import tqdm
 
+from toolkit.base import load_base
 from toolkit.composition.journal import Item, error_of
 from toolkit.composition.layout import Layout, is_file
 from toolkit.composition.layout_files import read_layouts, read_lines
@@ -18,7 +19,7 @@ from toolkit.evaluation.calibration import Calibration, Portraits, calibrate, em
 from toolkit.evaluation.figures import contact_sheet, score_figure
 from toolkit.evaluation.judges import Judge, default_judges, load_judge
 from toolkit.evaluation.picture import score_picture
-from toolkit.evaluation.references import read_references
+from toolkit.evaluation.references import as_drawn, read_references
 from toolkit.evaluation.table import ScoreRow, table, write_rows
 from toolkit.files import whole_file
 from toolkit.tracking.figures import save_figure
@@ -44,6 +45,12 @@ def evaluate(config: EvaluateConfig) -> int:
     files = concept_files(layouts, config.output_dir, config.model)
     concepts = {name: load_concept(path) for name, path in files.items()}
     references = read_references(names)
+    base = load_base(config.model.path, config.model.name, config.model.guidance_downscale)
+    side = min(config.model.width, config.model.height)
+    drawn = {
+        name: [as_drawn(image, base, side) for image in images]
+        for name, images in references.items()
+    }
     judges = [
         load_judge(name, config.model.path)
         for name in config.judges or default_judges(config.model.path)
@@ -58,8 +65,8 @@ def evaluate(config: EvaluateConfig) -> int:
         raise RunError("no picture could be composed: there is nothing to score")
     rows: list[ScoreRow] = []
     for judge in judges:
-        seen = embed_references(judge, references)
-        calibration = calibrate(judge, references, seen)
+        seen = embed_references(judge, references, drawn)
+        calibration = calibrate(judge, drawn, seen)
         log.info("%s", describe(calibration))
         rows += _score(judge, pictures, concepts, seen, calibration, config.model.name)
     write_rows(rows, folder / "scores.csv")
