@@ -1,6 +1,7 @@
 """Composing through Lightning: files that are whole, runs that go on, failures that stay alone."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from toolkit.base import Base
-from toolkit.composition.data import Items, make_batches
+from toolkit.composition.batch_size import MOST, bytes_of_picture, pictures_that_fit
+from toolkit.composition.data import Items, make_batches, share_of
 from toolkit.composition.journal import Item, Recipe, is_done, write_manifest
 from toolkit.composition.layout import Layout, Region
 from toolkit.composition.method import Method
@@ -74,7 +76,7 @@ def predict(
         callbacks=[writer],
     )
     module = Composer(base, concepts, method or Method(), steps=2, guidance_scale=7.5)
-    data = Items(make_batches(items, batch_size))
+    data = Items(items, lambda width, height: batch_size)
     trainer.predict(module, datamodule=data, return_predictions=False)
     return writer
 
@@ -153,7 +155,34 @@ def test_inference_mode_is_refused(
 def test_batches_hold_one_canvas_size_and_lose_nothing() -> None:
     tall = Layout(**(vars(PAIR) | {"name": "tall", "width": 128, "height": 256}))
     items = [Item(layout, seed) for seed in range(3) for layout in (PAIR, tall)]
-    batches = make_batches(items, 2)
+    batches = make_batches(items, lambda width, height: 2)
     assert sorted(map(len, batches)) == [1, 1, 2, 2]
     assert all(len({item.layout.width for item in batch}) == 1 for batch in batches)
     assert {item for batch in batches for item in batch} == set(items)
+
+
+@pytest.mark.parametrize(("pictures", "processes"), [(7, 2), (1, 4), (3, 3), (12, 5)])
+def test_every_picture_is_one_process_own_and_each_gets_some_of_every_canvas(
+    pictures: int, processes: int
+) -> None:
+    tall = Layout(**(vars(PAIR) | {"name": "tall", "width": 128, "height": 256}))
+    items = [Item(layout, seed) for seed in range(pictures) for layout in (PAIR, tall)]
+    shares = [share_of(items, rank, processes) for rank in range(processes)]
+    assert Counter(item for share in shares for item in share) == Counter(items)
+    for layout in (PAIR, tall):
+        counts = [sum(item.layout is layout for item in share) for share in shares]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_batch_is_as_large_as_free_memory_allows(
+    picture_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pictures_that_fit(picture_base, 256, 192) == 1  # on a CPU
+    each = bytes_of_picture(picture_base, 256, 192)
+    assert bytes_of_picture(picture_base, 512, 192) == 2 * each
+    monkeypatch.setattr(Base, "device", torch.device("cuda"))
+    for free, fits in ((each / 2, 1), (3.9 * each, 3), (1000 * each, MOST)):
+        monkeypatch.setattr(
+            torch.cuda, "mem_get_info", lambda device, free=free: (int(free), 2**40)
+        )
+        assert pictures_that_fit(picture_base, 256, 192) == fits

@@ -1,6 +1,7 @@
 """Batches of pictures to make, split over processes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import torch
 from lightning import LightningDataModule
@@ -22,48 +23,68 @@ class Batches(Dataset[list[Item]]):
         return self.batches[index]
 
 
-def make_batches(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
+BatchSize = Callable[[int, int], int]
+"""How many pictures to make at once, for a canvas of width and height."""
+
+
+def make_batches(items: Sequence[Item], batch_size: BatchSize) -> list[list[Item]]:
     """Batches of one canvas size each, with the same concepts near each other."""
-    ordered = sorted(
-        items,
-        key=lambda item: (
-            item.layout.width,
-            item.layout.height,
-            item.layout.concepts,
-            item.layout.name,
-            item.seed,
-        ),
-    )
     batches: list[list[Item]] = []
-    for item in ordered:
-        last = batches[-1] if batches else []
-        fits = bool(last) and len(last) < batch_size
-        if fits and _canvas(last[0]) == _canvas(item):
-            last.append(item)
-        else:
-            batches.append([item])
+    for canvas, group in groupby(_ordered(items), key=_canvas):
+        own = list(group)
+        size = batch_size(*canvas)
+        batches += [own[start : start + size] for start in range(0, len(own), size)]
     return batches
 
 
-class Items(LightningDataModule):
-    """Gives each process every n-th batch; a process may be left with none."""
+def share_of(items: Sequence[Item], rank: int, count: int) -> list[Item]:
+    """What the process `rank` of `count` makes: of each canvas size an equal run of neighbours.
 
-    def __init__(self, batches: Sequence[Sequence[Item]]) -> None:
+    So its concepts are few, and no process gets all the large canvases. What is left over of a
+    canvas size goes to other processes than that of the one before.
+    """
+    own: list[Item] = []
+    for turn, (_, group) in enumerate(groupby(_ordered(items), key=_canvas)):
+        run = list(group)
+        place = (rank + turn) % count
+        own += run[place * len(run) // count : (place + 1) * len(run) // count]
+    return own
+
+
+class Items(LightningDataModule):
+    """Gives each process its share, in batches; a process may be left with none."""
+
+    def __init__(self, items: Sequence[Item], batch_size: BatchSize) -> None:
+        """batch_size: asked when the processes have started and the base is on its device."""
         super().__init__()
-        self.batches = list(batches)
+        self.items = list(items)
+        self.batch_size = batch_size
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def predict_dataloader(self) -> DataLoader[list[Item]]:
         rank, count = 0, 1
         if self.trainer is not None:
             rank, count = self.trainer.global_rank, self.trainer.world_size
-        return DataLoader(Batches(self.batches[rank::count]), batch_size=None)
+        own = share_of(self.items, rank, count)
+        return DataLoader(Batches(make_batches(own, self.batch_size)), batch_size=None)
 
     def transfer_batch_to_device(
         self, batch: Sequence[Item], device: torch.device, dataloader_idx: int
     ) -> Sequence[Item]:
         """Items hold no tensors, and Lightning refuses to look into frozen dataclasses."""
         return batch
+
+
+def _ordered(items: Sequence[Item]) -> list[Item]:
+    return sorted(
+        items,
+        key=lambda item: (
+            *_canvas(item),
+            item.layout.concepts,
+            item.layout.name,
+            item.seed,
+        ),
+    )
 
 
 def _canvas(item: Item) -> tuple[int, int]:

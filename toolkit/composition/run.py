@@ -12,8 +12,9 @@ import torch
 from lightning import Trainer
 
 from toolkit.base import Base, load_base
+from toolkit.composition.batch_size import pictures_that_fit
 from toolkit.composition.checks import check
-from toolkit.composition.data import Items, make_batches
+from toolkit.composition.data import Items
 from toolkit.composition.failures import write_failures
 from toolkit.composition.journal import Item, error_of, is_done, recipe_of, write_manifest
 from toolkit.composition.layout import Layout, is_file, name_of
@@ -51,7 +52,7 @@ class _Job:
     sampling: SamplingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    batch_size: int = 1
+    batch_size: int | None = 1
     overwrite: bool = False
     figures: bool = False
 
@@ -199,7 +200,9 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
     )
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        data = Items(make_batches(missing, job.batch_size))
+        given = job.batch_size
+        fits = partial(pictures_that_fit, base) if given is None else lambda w, h: given
+        data = Items(missing, fits)
         trainer.predict(module, datamodule=data, return_predictions=False)
     except OSError as error:
         raise RunError(f"cannot write to {job.folder}: {error}") from error

@@ -180,8 +180,8 @@ class ComposeConfig:
     layouts: tuple[Path, ...] = ()
     layouts_file: Path | None = None
     seeds: tuple[int, ...] = (0,)
-    batch_size: int = 1
-    """Pictures made at once; with 1 a picture's bytes do not depend on the others."""
+    batch_size: int | None = None
+    """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
     overwrite: bool = False
     """Make everything anew, also what is there and whole."""
     strict: bool = False
@@ -192,7 +192,8 @@ class ComposeConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        _at_least("batch_size", self.batch_size, 1)
+        if self.batch_size is not None:
+            _at_least("batch_size", self.batch_size, 1)
 
     @property
     def method_name(self) -> str:
@@ -217,8 +218,8 @@ class EvaluateConfig:
     """Who judges; empty: the base's own scorer where it has one, else CLIP."""
     resamples: int = 2000
     """Bootstrap resamples of each interval."""
-    batch_size: int = 1
-    """Pictures made at once; with 1 a picture's bytes do not depend on the others."""
+    batch_size: int | None = None
+    """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
     output_dir: Path = Path("outputs")
     """Where everything is written."""
 

@@ -1,0 +1,33 @@
+"""How many pictures fit into a device's free memory at once."""
+
+import torch
+
+from toolkit.base import Base
+
+MOST = 8
+"""Beyond this a batch gains no speed: a GPU is busy."""
+
+_VALUES_PER_CHANNEL = 120
+"""Values that one picture needs at its peak, for each latent cell and channel of the first level.
+
+The two-sided denoising pass of Stable Diffusion 1.5 needs the most. Measured as the growth of peak
+memory with the batch: `scripts/benchmark_compose.py --batch`.
+"""
+
+
+def pictures_that_fit(base: Base, width: int, height: int) -> int:
+    """Pictures of a canvas that `base`'s device has memory for now, from 1 to MOST; 1 on a CPU.
+
+    A guess that errs to the small side: a batch that does not fit is halved all the same.
+    """
+    if base.device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(base.device)
+    return max(1, min(MOST, free // bytes_of_picture(base, width, height)))
+
+
+def bytes_of_picture(base: Base, width: int, height: int) -> int:
+    """What one more picture in a batch takes, in bytes."""
+    cells = (width // base.pixels_per_latent) * (height // base.pixels_per_latent)
+    channels = int(base.unet.config.block_out_channels[0])
+    return cells * channels * _VALUES_PER_CHANNEL * base.dtype.itemsize
