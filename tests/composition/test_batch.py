@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,43 @@ def test_a_layout_may_name_the_file_of_a_concept(work: Path, tiny_base_folder: P
     assert own.std() > 1
     failures = (results / "failures.jsonl").read_text()
     assert "no file loras/max.pth" in failures and "named" not in failures
+
+
+def test_a_process_that_dies_takes_no_other_along(
+    work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    """The second of two is killed after its first picture; the first ends its own and reports."""
+    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(8)))
+    shutil.copytree(work / "out/concepts", tmp_path / "out/concepts")
+    arguments = (
+        *("compose", "layouts=many.jsonl", f"model.path={tiny_base_folder}", "sampling.steps=2"),
+        *("figures=false", "output_dir=out", *TWO),
+    )
+    results = tmp_path / "out/compose/lora_composer"
+
+    def ranks() -> list[int]:
+        return [json.loads(path.read_text())["rank"] for path in results.glob("*/0.json")]
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+    while 1 not in ranks():
+        assert running.poll() is None
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 1, said
+    assert b"another process ended early" in said
+    assert ranks().count(0) == 4 and 1 <= ranks().count(1) < 4
+    told = (results / "failures.jsonl").read_text().splitlines()
+    assert len(told) == 8 - len(ranks())
+    again = subprocess.run(
+        [sys.executable, "-m", "toolkit", *arguments], cwd=tmp_path, env=environment
+    )
+    assert again.returncode == 0
+    assert sorted(pictures(tmp_path)) == [f"l{i}/0" for i in range(8)]

@@ -21,6 +21,7 @@ from toolkit.composition.layout import Layout, is_file, name_of
 from toolkit.composition.layout_files import Lines, Rejected, read_layouts, read_lines
 from toolkit.composition.method import Method
 from toolkit.composition.module import Composer
+from toolkit.composition.processes import IndependentProcesses
 from toolkit.composition.progress import BatchProgress
 from toolkit.composition.writer import CompositionWriter
 from toolkit.concept import Concept
@@ -191,6 +192,8 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
         callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
     arguments: dict[str, Any] = {"enable_model_summary": False, **job.trainer.arguments}
     arguments |= {"inference_mode": False, "use_distributed_sampler": False, "logger": False}
+    if arguments.get("strategy") == "ddp":
+        arguments["strategy"] = IndependentProcesses()
     trainer = Trainer(
         **arguments,
         callbacks=callbacks,
