@@ -45,6 +45,8 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
     pipeline.save_config(fresh)
     if (work / "scorer").exists():
         shutil.copytree(work / "scorer", fresh / "scorer")
+    for config in fresh.rglob("*config.json"):
+        forget_origin(config)
     write_lists(painter.world, fresh / "held_out.json", steps, samples)
     for kept in (*folder.glob("*.md"), *folder.glob("*.png")):
         shutil.copy2(kept, fresh / kept.name)
@@ -52,6 +54,13 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def forget_origin(config: Path) -> None:
+    """Drop from a saved config which folder its weights were read from."""
+    content = json.loads(config.read_text())
+    if content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def restore(work: Path, folder: Path) -> None:
