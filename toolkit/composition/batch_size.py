@@ -10,8 +10,7 @@ MOST = 8
 _VALUES_PER_CHANNEL = 120
 """Values that one picture needs at its peak, for each latent cell and channel of the first level.
 
-The two-sided denoising pass of Stable Diffusion 1.5 needs the most. Measured as the growth of peak
-memory with the batch: `scripts/benchmark_compose.py --batch`.
+A guess, not yet measured: `scripts/benchmark_compose.py --batch` shows how peak memory grows.
 """
 
 
