@@ -1,9 +1,10 @@
 """Make the embedded base model from open art: `python scripts/build_base.py STEP --work FOLDER`.
 
 Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide, several), `decoder`,
-`scorer`, `publish`; `sheet` draws prompts to look at, `accuracy` counts. Training is boxed in
-minutes and can be stopped and run again: it goes on from its last checkpoint. On another machine
-`restore` makes a work folder of the published base.
+`scorer`, `publish`; `sheet` draws prompts to look at, `accuracy` and `fidelity` count. Training is
+boxed in minutes and can be stopped and run again: it goes on from its last checkpoint. On another
+machine `restore` makes a work folder of the published base, and `config.yaml` may name more things
+than that base knew.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -79,7 +81,7 @@ def scoring(arguments: argparse.Namespace) -> None:
 
 def restore(arguments: argparse.Namespace) -> None:
     """Make the work folder from the published base, to train it further."""
-    publish.restore(arguments.work, PUBLISHED)
+    publish.restore(art.load_world(), arguments.work, PUBLISHED)
 
 
 def publishing(arguments: argparse.Namespace) -> None:
@@ -114,6 +116,12 @@ def measuring(arguments: argparse.Namespace) -> None:
     print(json.dumps({"guidance": arguments.guidance} | accuracy.as_json(found)))
 
 
+def fidelity(arguments: argparse.Namespace) -> None:
+    """Measure FOLDER/vae on pictures it never saw; prints JSON, leaves reconstructions.png."""
+    found = autoencoder.measure(_painter(arguments), arguments.work / "art.zip", arguments.work)
+    print(json.dumps({name: round(value, 2) for name, value in asdict(found).items()}))
+
+
 def sheet_prompts(world: art.World) -> list[str]:
     """Two prompts for each name, in two styles the base has seen it in, on changing backgrounds."""
     prompts: list[str] = []
@@ -139,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "publish": publishing,
         "sheet": sheet,
         "accuracy": measuring,
+        "fidelity": fidelity,
     }.items():
         command = steps.add_parser(name, help=step.__doc__)
         command.set_defaults(step=step)

@@ -24,13 +24,13 @@ class World:
     names: dict[str, str]
     places: dict[str, str]
     concepts: dict[str, tuple[str, str]]  # concept -> (class word, emoji)
+    held_out_names: frozenset[str]  # known in the other styles only; class words among them
     held_out_emoji: frozenset[str]
     autoencoder_categories: tuple[str, ...]
 
     def styles_of(self, name: str) -> tuple[str, ...]:
         """The styles in which a name is drawn in training: all, or all but 3D if held out."""
-        held_out = {class_word for class_word, _ in self.concepts.values()}
-        return tuple(style for style in self.styles if style != "3d" or name not in held_out)
+        return tuple(s for s in self.styles if s != "3d" or name not in self.held_out_names)
 
     def trained_pairs(self) -> list[tuple[str, str]]:
         """Every (name, style) that captions and pictures of the training use."""
@@ -39,7 +39,7 @@ class World:
 
     def held_out_pairs(self) -> list[tuple[str, str]]:
         """Every (name, style) that no part of the base has seen."""
-        return sorted({(class_word, "3d") for class_word, _ in self.concepts.values()})
+        return [(name, "3d") for name in sorted(self.held_out_names)]
 
 
 def load_world(path: Path = CONFIG) -> World:
@@ -48,12 +48,14 @@ def load_world(path: Path = CONFIG) -> World:
     concepts = {name: (c["class_word"], c["emoji"]) for name, c in raw["concepts"].items()}
     drawn = {**raw["names"], **raw["places"]}
     held_out = {emoji for _, emoji in concepts.values()} | set(raw["held_out_also"])
-    held_out |= {drawn[class_word] for class_word, _ in concepts.values()}
+    held_out_names = {word for word, _ in concepts.values()} | set(raw["held_out_names"])
+    held_out |= {drawn[name] for name in held_out_names}
     return World(
         styles=tuple(raw["styles"]),
         names=raw["names"],
         places=raw["places"],
         concepts=concepts,
+        held_out_names=frozenset(held_out_names),
         held_out_emoji=frozenset(held_out),
         autoencoder_categories=tuple(raw["autoencoder_categories"]),
     )

@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from PIL import Image
 from torch import Tensor, nn
 
 from . import checkpoint
 from .art import read_art
-from .scenes import Painter, SceneKind, paste, trim
+from .scenes import Painter, SceneKind, paste, portraits, trim
 
 CROP = 64  # pixels
 BATCH = 16
@@ -184,10 +184,41 @@ def fold_normalisation(model: AutoencoderTiny, norm: nn.BatchNorm2d) -> Autoenco
     return folded
 
 
+@dataclass(frozen=True)
+class Fidelity:
+    """PSNR in dB through the autoencoder, of compositions never drawn before.
+
+    known: of the world's own art. held_out: of art that no part of the base has seen.
+    """
+
+    known: float
+    held_out: float
+
+
+def measure(painter: Painter, pack: Path, work: Path, count: int = 24) -> Fidelity:
+    """Reconstruct `count` pictures of each sort; leaves work/reconstructions.png to look at."""
+    model = AutoencoderTiny.from_pretrained(work / "vae").eval()
+    rng = np.random.default_rng(31)
+    kind = SceneKind(128, 128, 1, 2, 56, 112, 0.7)
+    known = as_pixels([painter.picture(rng, kind)[0] for _ in range(count)])
+    art = [trim(piece) for piece in read_art(pack, "held_out").values()]
+    chosen = rng.choice(len(art), count, replace=len(art) < count)
+    unseen = as_pixels([portraits(painter, art[index], 1, rng)[0] for index in chosen])
+    drawn = [reconstruct(model, pixels) for pixels in (known, unseen)]
+    rows = [
+        pictures[: count // 2]
+        for pair in zip((known, unseen), drawn, strict=True)
+        for pictures in pair
+    ]
+    grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
+    pixels = ((grid.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    Image.fromarray(pixels).save(work / "reconstructions.png")
+    return Fidelity(psnr(drawn[0], known), psnr(drawn[1], unseen))
+
+
 @torch.no_grad()
-def measure(model: AutoencoderTiny, pixels: Tensor) -> float:
-    """PSNR in dB of (n, 3, h, w) pictures in [-1, 1] through the autoencoder."""
-    output = torch.cat(
-        [model.decode(model.encode(some).latents).sample for some in pixels.split(8)]
+def reconstruct(model: AutoencoderTiny, pixels: Tensor) -> Tensor:
+    """(n, 3, h, w) pictures in [-1, 1] through the autoencoder, a few at a time."""
+    return torch.cat(
+        [model.decode(model.encode(some).latents).sample.clamp(-1, 1) for some in pixels.split(8)]
     )
-    return float(-10 * F.mse_loss(output.clamp(-1, 1) / 2, pixels / 2).log10())

@@ -61,7 +61,7 @@ def two_caption(
 
 
 def many_caption(rng: np.random.Generator, subjects: Sequence[str], background: str) -> str:
-    """A caption of three or more objects, named from left to right."""
+    """A caption of three or more objects, named from left to right, the upper row first."""
     return str(rng.choice(OPENINGS)) + _join(
         f"{', '.join(subjects[:-1])} and {subjects[-1]}", background
     )

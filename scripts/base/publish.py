@@ -13,6 +13,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
     StableDiffusionPipeline,
 )
 from PIL import Image
+from torch import nn
 from transformers import CLIPTokenizer
 
 from . import checkpoint
@@ -27,6 +28,7 @@ from .text_to_image import (
     sampling_scheduler,
     token_ids,
 )
+from .words import grow_tokenizer
 
 SHARD = "15MB"
 
@@ -63,15 +65,26 @@ def forget_origin(config: Path) -> None:
         config.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def restore(work: Path, folder: Path) -> None:
-    """Make a work folder from a published one, to train it further: weights only."""
+def restore(world: World, work: Path, folder: Path) -> None:
+    """Make a work folder from a published one, to train it further: weights only.
+
+    Names that the published vocabulary lacks get a token each, with an untrained embedding.
+    """
     for part in ("vae", "tokenizer", "scorer"):
         if not (folder / part).exists():
             continue
         shutil.copytree(folder / part, work / part, dirs_exist_ok=True)
-    model = new_model(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
+    tokenizer = grow_tokenizer(
+        CLIPTokenizer.from_pretrained(folder / "tokenizer"), [*world.names, *world.places]
+    )
+    tokenizer.save_pretrained(work / "tokenizer")
+    model = new_model(tokenizer)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     model.unet.load_state_dict(pipeline.unet.state_dict())
+    words = model.text_encoder.get_input_embeddings().weight.detach().clone()
+    known = pipeline.text_encoder.get_input_embeddings().weight
+    words[: len(known)] = known.detach()
+    pipeline.text_encoder.set_input_embeddings(nn.Embedding.from_pretrained(words))
     model.text_encoder.load_state_dict(pipeline.text_encoder.state_dict())
     weights = {
         f"{name}.{key}": value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from . import captions, scenery
 from .art import World, read_art
 
 Box = tuple[int, int, int, int]
+
+MIN_ROW = 100  # pixels: a row of objects is at least so high
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,11 @@ class Painter:
             return where
         if len(subjects) == 1:
             return captions.one_caption(rng, subjects[0], captions.place_phrase(*centres[0]), where)
-        order = sorted(range(len(subjects)), key=lambda i: centres[i][0])
-        ordered = [subjects[i] for i in order]
-        if len(subjects) == 2:
-            apart = centres[order[1]][0] - centres[order[0]][0] > 0.2
-            return captions.two_caption(rng, ordered[0], ordered[1], apart, where)
-        return captions.many_caption(rng, ordered, where)
+        if len(subjects) > 2:
+            return captions.many_caption(rng, subjects, where)
+        left, right = sorted((0, 1), key=lambda i: centres[i][0])
+        apart = centres[right][0] - centres[left][0] > 0.2
+        return captions.two_caption(rng, subjects[left], subjects[right], apart, where)
 
     def _background(self, rng: np.random.Generator, kind: SceneKind) -> tuple[Image.Image, str]:
         if rng.random() >= kind.scenery:
@@ -152,7 +153,16 @@ def portraits(
 
 
 def place_boxes(rng: np.random.Generator, kind: SceneKind, count: int) -> list[Box]:
-    """`count` square boxes inside the canvas, one after another along its longer edge."""
+    """`count` square boxes inside the canvas, along its longer edge; in two rows if it is large."""
+    if count < 3 or min(kind.width, kind.height) < 2 * MIN_ROW:
+        return _row_of_boxes(rng, kind, count)
+    half = replace(kind, height=kind.height // 2)
+    upper = _row_of_boxes(rng, half, count // 2)
+    lower = _row_of_boxes(rng, half, count - count // 2)
+    return upper + [(x0, y0 + half.height, x1, y1 + half.height) for x0, y0, x1, y1 in lower]
+
+
+def _row_of_boxes(rng: np.random.Generator, kind: SceneKind, count: int) -> list[Box]:
     wide = kind.width >= kind.height
     length, across = (kind.width, kind.height) if wide else (kind.height, kind.width)
     share = length / max(count, 1)

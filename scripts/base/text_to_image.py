@@ -51,11 +51,14 @@ STAGES: dict[str, list[tuple[float, SceneKind]]] = {
         (0.05, SceneKind(128, 256, 2, 3, 76, 110, 0.7)),
     ],
     "several": [
-        (0.1, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
+        # never one alone on a large canvas: it may stand anywhere, and is then lost from its box
+        (0.12, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
         (0.25, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
-        (0.5, SceneKind(256, 128, 1, 2, 76, 112, 0.7)),
-        (0.1, SceneKind(384, 128, 2, 3, 76, 112, 0.7)),
-        (0.05, SceneKind(128, 256, 1, 2, 76, 112, 0.7)),
+        (0.39, SceneKind(256, 128, 2, 2, 76, 112, 0.7)),
+        (0.08, SceneKind(384, 128, 3, 3, 76, 112, 0.7)),
+        (0.04, SceneKind(128, 256, 2, 2, 76, 112, 0.7)),
+        (0.08, SceneKind(256, 256, 3, 4, 76, 112, 0.7)),
+        (0.04, SceneKind(384, 256, 4, 6, 76, 112, 0.7)),
     ],
 }
 
@@ -139,6 +142,11 @@ def velocity_loss(
     return F.mse_loss(model.unet(noisy, timesteps, prompt_embeds).sample, target)
 
 
+def cells(kind: SceneKind) -> int:
+    """How many squares of 64 x 64 pixels a canvas holds: what a picture of it costs."""
+    return kind.width * kind.height // 4096
+
+
 class Bank:
     """Encoded pictures of one stage, redrawn piece by piece as they are used up."""
 
@@ -154,7 +162,9 @@ class Bank:
         self.painter, self.vae, self.tokenizer = painter, vae, tokenizer
         self.kinds = STAGES[stage]
         self.rng = np.random.default_rng(seed)
-        self.held: list[tuple[Tensor, Tensor]] = [self._draw(kind, 1024) for _, kind in self.kinds]
+        self.held: list[tuple[Tensor, Tensor]] = [
+            self._draw(kind, min(1024, max(256, 4096 // cells(kind)))) for _, kind in self.kinds
+        ]
         self.used = 0
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
@@ -165,8 +175,9 @@ class Bank:
         if self.rng.random() < 0.25:
             self._redraw(index, 24)
         latents, ids = self.held[index]
-        cells = kind.width * kind.height // 4096
-        chosen = self.rng.choice(len(latents), max(8, count // min(cells, 2)), replace=False)
+        area = cells(kind)
+        count = max(8, min(count // min(area, 2), 4 * count // area))
+        chosen = self.rng.choice(len(latents), count, replace=False)
         return latents[chosen].float(), self._cut(ids[chosen])
 
     def _cut(self, ids: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -36,4 +36,23 @@ def learn_tokenizer(captions: Iterable[str], size: int = 1200) -> CLIPTokenizer:
         [*alphabet, *(letter + "</w>" for letter in alphabet), *learned, BOS, EOS]
     )
     vocabulary = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=WINDOW)
+
+
+def grow_tokenizer(tokenizer: CLIPTokenizer, words: Sequence[str]) -> CLIPTokenizer:
+    """The same tokenizer with each word as one token; new tokens come after all others.
+
+    A word that is one token already changes nothing, so growing twice is growing once.
+    """
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    vocabulary: dict[str, int] = model["vocab"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    for word in words:
+        pieces = tokenizer.tokenize(word)
+        while len(pieces) > 1:
+            pair, joint = (pieces[0], pieces[1]), pieces[0] + pieces[1]
+            if pair not in merges:
+                merges.append(pair)
+            vocabulary.setdefault(joint, len(vocabulary))
+            pieces[:2] = [joint]
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=WINDOW)
