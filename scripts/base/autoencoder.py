@@ -205,11 +205,7 @@ def measure(painter: Painter, pack: Path, work: Path, count: int = 24) -> Fideli
     chosen = rng.choice(len(art), count, replace=len(art) < count)
     unseen = as_pixels([portraits(painter, art[index], 1, rng)[0] for index in chosen])
     drawn = [reconstruct(model, pixels) for pixels in (known, unseen)]
-    rows = [
-        pictures[: count // 2]
-        for pair in zip((known, unseen), drawn, strict=True)
-        for pictures in pair
-    ]
+    rows = [some[: count // 2] for some in (known, drawn[0], unseen, drawn[1])]
     grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
     pixels = ((grid.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
     Image.fromarray(pixels).save(work / "reconstructions.png")
