@@ -169,8 +169,6 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
 def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
     """Make what is missing; whether this process is the one that reports."""
     base = usable.base
-    if job.model.compile:
-        base.unet.compile()
     sampling = job.sampling
     recipe = recipe_of(
         base,

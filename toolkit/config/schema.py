@@ -36,8 +36,6 @@ class ModelConfig:
     """Less memory for more time, in training and in the guidance pass."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """The weights' type; null follows trainer.precision."""
-    compile: bool = False
-    """Run the U-Net through torch.compile."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name in (".", ".."):

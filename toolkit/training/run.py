@@ -109,8 +109,6 @@ def _load(config: TrainConfig) -> Base:
         base.unet.enable_gradient_checkpointing()
         base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
         base.text_encoder.train()  # transformers wants it for this; CLIP has no dropout
-    if model.compile:
-        base.unet.compile()
     return base
 
 
