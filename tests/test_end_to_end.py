@@ -156,6 +156,7 @@ def test_evaluating_composes_what_is_missing_and_leaves_scores_and_pictures(
     assert {(line["method"], line["seed"]) for line in lines} == expected
     assert all(0 < float(line["image_similarity"]) <= 1 for line in lines)
     assert all((line["judge"], line["concept"]) == ("imagenet", "rex") for line in lines)
+    assert not any(line["vanished"] or line["placement"] for line in lines)
     sheet = Image.open(trained / "out/evaluation/contact_twins.png")
     assert sheet.width > 2 * 256 and sheet.height > 2 * 128
     assert Image.open(trained / "out/evaluation/scores.png").width > 500

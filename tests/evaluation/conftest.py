@@ -18,6 +18,7 @@ class ColourJudge:
     """Embeds a picture as its mean colour above black, and a text as the colour it names."""
 
     name = "colour"
+    tells_presence = True
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         means = np.stack([np.asarray(p.convert("RGB")).mean(axis=(0, 1)) for p in pictures])

@@ -95,6 +95,17 @@ def test_image_similarity_is_higher_for_the_right_subject(
         assert right[name].image_similarity > wrong[name].image_similarity + 0.1
 
 
+def test_a_judge_of_similarity_alone_scores_nothing_else(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    full = scores(judge, references, tmp_path, ("red", LEFT), ("lime", RIGHT))
+    seen = embed_references(judge, references, references)
+    concepts = {name: concept(name) for name in LAYOUT.concepts}
+    for score in score_picture(judge, tmp_path / "0.png", LAYOUT, concepts, seen, None):
+        assert (score.vanished, score.confused, score.placement) == (None, None, None)
+        assert score.image_similarity == full[score.concept].image_similarity
+
+
 def test_a_judge_tells_its_error_rates(judge: Judge, references: References) -> None:
     seen = embed_references(judge, references, references)
     found = calibrate(judge, references, seen)
@@ -107,6 +118,7 @@ def test_a_judge_tells_its_error_rates(judge: Judge, references: References) -> 
 def test_a_judge_that_cannot_tell_concepts_apart_says_so(references: References) -> None:
     class Blind:
         name = "blind"
+        tells_presence = True
 
         def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
             return torch.ones(len(pictures), 4) / 2

@@ -18,6 +18,8 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 class ClipJudge:
     """Embeddings of pictures and texts by one CLIP."""
 
+    tells_presence = True
+
     def __init__(self, name: str, path: str) -> None:
         """Load a folder or hub id; InputError when there is no CLIP."""
         self.name = name

@@ -97,6 +97,7 @@ class ImageNetJudge:
     """Image similarity by EfficientNet-Lite0's features; it reads no text."""
 
     name = "imagenet"
+    tells_presence = False
 
     def __init__(self) -> None:
         """Load the weights that the extra `imagenet` installs; InputError without it."""

@@ -15,9 +15,14 @@ CLIP = "openai/clip-vit-base-patch32"
 
 
 class Judge(Protocol):
-    """Embeds pictures and texts as vectors of unit length that can be compared."""
+    """Embeds pictures and texts as vectors of unit length that can be compared.
+
+    tells_presence: whether it is also asked if a subject is there, is itself, and stands in its
+        box; a judge of sharp photographs only is not.
+    """
 
     name: str
+    tells_presence: bool
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         """(n, dim) embeddings of RGB pictures of any size."""

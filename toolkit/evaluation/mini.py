@@ -20,6 +20,7 @@ class MiniJudge:
     """Embeddings by the scorer in a base's folder. It never saw the shipped concepts' pictures."""
 
     name = "mini"
+    tells_presence = True
 
     def __init__(self, base: Path) -> None:
         """Load base/scorer and the base's text tower; InputError when it has no scorer."""

@@ -1,12 +1,12 @@
 """One composed picture, concept by concept, through the eyes of one judge."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
-from toolkit.composition.layout import Layout
+from toolkit.composition.layout import Layout, Region
 from toolkit.concept import Concept
 from toolkit.evaluation.calibration import Calibration, Portraits
 from toolkit.evaluation.judges import Judge
@@ -38,9 +38,11 @@ def score_picture(
     layout: Layout,
     concepts: Mapping[str, Concept],
     seen: Mapping[str, Portraits],
-    calibration: Calibration,
+    calibration: Calibration | None,
 ) -> list[RegionScores]:
     """Scores of every region in turn, after those of the background concept where there is one.
+
+    calibration: None for a judge that is asked for similarities only.
 
     A region is scored on its box, cut out of the picture. It has vanished when that looks less like
     the subject than the judge's threshold. It is confused when another concept of the layout is
@@ -49,45 +51,54 @@ def score_picture(
     picture = Image.open(path).convert("RGB")
     found = []
     if layout.background:
-        found.append(_background(judge, picture, layout, concepts[layout.background], seen))
+        concept = concepts[layout.background]
+        found.append(_similarities(judge, picture, concept, layout.prompt, seen))
     for region in layout.regions:
-        name = region.concept
-        same = [
-            other.box for other in layout.regions if other is not region and other.concept == name
-        ]
-        candidates = windows(region.box, same)
-        embeddings = judge.images([crop(picture, window) for window in candidates])
-        box, evidence = embeddings[:1], seen[name].evidence(embeddings)
-        others = {other.concept for other in layout.regions} - {name}
-        thresholds = calibration.thresholds
-        rivals = {other: float(seen[other].evidence(box)[0]) for other in others}
-        there = [value for other, value in rivals.items() if value > thresholds.get(other, -1.0)]
-        texts = judge.texts([f"A photo depicts {concepts[name].describe(region.prompt)}"])
-        own = float(evidence[0])
-        found.append(
-            RegionScores(
-                concept=name,
-                image_similarity=float(image_similarity(box, seen[name].references)[0]),
-                text_similarity=None if texts is None else float(text_similarity(box, texts)[0]),
-                vanished=own <= thresholds[name] if name in thresholds else None,
-                confused=is_confused(own, there) if rivals else None,
-                placement=placement(evidence, candidates, region.box),
-            )
-        )
+        concept = concepts[region.concept]
+        scores = _similarities(judge, crop(picture, region.box), concept, region.prompt, seen)
+        if calibration is not None:
+            scores = _with_presence(scores, judge, picture, region, layout, seen, calibration)
+        found.append(scores)
     return found
 
 
-def _background(
+def _similarities(
     judge: Judge,
-    picture: Image.Image,
-    layout: Layout,
+    shown: Image.Image,
     concept: Concept,
+    prompt: str,
     seen: Mapping[str, Portraits],
 ) -> RegionScores:
-    whole = judge.images([picture])
-    texts = judge.texts([f"A photo depicts {concept.describe(layout.prompt)}"])
+    embedding = judge.images([shown])
+    texts = judge.texts([f"A photo depicts {concept.describe(prompt)}"])
     return RegionScores(
         concept=concept.name,
-        image_similarity=float(image_similarity(whole, seen[concept.name].references)[0]),
-        text_similarity=None if texts is None else float(text_similarity(whole, texts)[0]),
+        image_similarity=float(image_similarity(embedding, seen[concept.name].references)[0]),
+        text_similarity=None if texts is None else float(text_similarity(embedding, texts)[0]),
+    )
+
+
+def _with_presence(
+    scores: RegionScores,
+    judge: Judge,
+    picture: Image.Image,
+    region: Region,
+    layout: Layout,
+    seen: Mapping[str, Portraits],
+    calibration: Calibration,
+) -> RegionScores:
+    name, thresholds = region.concept, calibration.thresholds
+    same = [other.box for other in layout.regions if other is not region and other.concept == name]
+    candidates = windows(region.box, same)
+    embeddings = judge.images([crop(picture, window) for window in candidates])
+    box, evidence = embeddings[:1], seen[name].evidence(embeddings)
+    others = {other.concept for other in layout.regions} - {name}
+    rivals = {other: float(seen[other].evidence(box)[0]) for other in others}
+    there = [value for other, value in rivals.items() if value > thresholds.get(other, -1.0)]
+    own = float(evidence[0])
+    return replace(
+        scores,
+        vanished=own <= thresholds[name] if name in thresholds else None,
+        confused=is_confused(own, there) if rivals else None,
+        placement=placement(evidence, candidates, region.box),
     )

@@ -66,8 +66,9 @@ def evaluate(config: EvaluateConfig) -> int:
     rows: list[ScoreRow] = []
     for judge in judges:
         seen = embed_references(judge, references, drawn)
-        calibration = calibrate(judge, drawn, seen)
-        log.info("%s", describe(calibration))
+        calibration = calibrate(judge, drawn, seen) if judge.tells_presence else None
+        if calibration is not None:
+            log.info("%s", describe(calibration))
         rows += _score(judge, pictures, concepts, seen, calibration, config.model.name)
     write_rows(rows, folder / "scores.csv")
     print(table(rows, config.resamples))
@@ -115,7 +116,7 @@ def _score(
     pictures: Mapping[tuple[str, Item], Path],
     concepts: Mapping[str, Concept],
     seen: Mapping[str, Portraits],
-    calibration: Calibration,
+    calibration: Calibration | None,
     model: str,
 ) -> list[ScoreRow]:
     rows: list[ScoreRow] = []
