@@ -112,7 +112,9 @@ def measuring(arguments: argparse.Namespace) -> None:
         from base.second_judge import NearestArt  # needs the toolkit, which a bare machine lacks
 
         second = NearestArt(painter).name_all
-    found = accuracy.measure(painter, pipeline, arguments.work, arguments.guidance, second)
+    found = accuracy.measure(
+        painter, pipeline, arguments.work, arguments.guidance, second, arguments.seeds
+    )
     print(json.dumps({"guidance": arguments.guidance} | accuracy.as_json(found)))
 
 
@@ -171,6 +173,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--to", type=Path, default=PUBLISHED, help="folder to write"
     )
     steps.choices["accuracy"].add_argument("--guidance", type=float, default=4.0)
+    steps.choices["accuracy"].add_argument(
+        "--seeds", type=int, default=4, help="pictures of each name, twice those of each pair"
+    )
     steps.choices["accuracy"].add_argument(
         "--second-judge", action="store_true", help="ask EfficientNet-Lite0 as well"
     )
