@@ -197,3 +197,25 @@ def test_a_process_that_dies_takes_no_other_along(
     )
     assert again.returncode == 0
     assert sorted(pictures(tmp_path)) == [f"l{i}/0" for i in range(8)]
+
+
+@pytest.mark.parametrize("victim", ["first", "second"])
+def test_a_process_that_dies_before_the_work_begins_leaves_none_waiting(
+    victim: str, work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(2)))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "compose", "layouts=many.jsonl", "sampling.steps=2"]
+        + [f"model.path={tiny_base_folder}", f"output_dir={work / 'out'}", "method=merge", *TWO],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stderr=subprocess.PIPE,
+    )
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    while not (found := children.read_text().split()):
+        assert running.poll() is None
+    os.kill(running.pid if victim == "first" else int(found[0]), signal.SIGKILL)
+    _, said = running.communicate(timeout=60)  # to the end of what both write
+    assert b"another process ended before the work began" in said
+    assert running.returncode == (-signal.SIGKILL if victim == "first" else 1)
+    assert not list((work / "out/compose/merge").rglob("*.png"))
