@@ -47,5 +47,8 @@ def test_what_was_trained_and_what_was_held_out_are_disjoint() -> None:
     lists = json.loads((MINI / "held_out.json").read_text())
     trained, held_out = ({tuple(pair) for pair in lists[key]} for key in ("trained", "held_out"))
     assert not trained & held_out
+    assert len(held_out) >= 30
+    for name, _ in held_out:
+        assert {(name, "cartoon"), (name, "flat")} <= trained
     for class_word in lists["concepts"].values():
         assert (class_word, "3d") in held_out and (class_word, "flat") in trained
