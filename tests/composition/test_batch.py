@@ -219,3 +219,27 @@ def test_a_process_that_dies_before_the_work_begins_leaves_none_waiting(
     assert b"another process ended before the work began" in said
     assert running.returncode == (-signal.SIGKILL if victim == "first" else 1)
     assert not list((work / "out/compose/merge").rglob("*.png"))
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])
+def test_a_signal_to_the_first_process_ends_both_and_loses_nothing(
+    sent: signal.Signals, code: int, work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(40)))
+    shutil.copytree(work / "out/concepts", tmp_path / "out/concepts")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "compose", "layouts=many.jsonl", "sampling.steps=2"]
+        + [f"model.path={tiny_base_folder}", "output_dir=out", "figures=false", *TWO],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stderr=subprocess.PIPE,
+    )
+    results = tmp_path / "out/compose"
+    while not list(results.rglob("0.json")):
+        assert running.poll() is None
+    os.kill(running.pid, sent)
+    _, said = running.communicate(timeout=60)  # both have closed what they write to
+    assert running.returncode == code, said
+    made = list(results.rglob("0.json"))
+    assert 1 <= len(made) < 40
+    assert all(json.loads(path.read_text())["sha256"] for path in made)

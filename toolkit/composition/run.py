@@ -23,6 +23,7 @@ from toolkit.composition.method import Method
 from toolkit.composition.module import Composer
 from toolkit.composition.processes import IndependentProcesses
 from toolkit.composition.progress import BatchProgress
+from toolkit.composition.signals import ended_by_sigterm
 from toolkit.composition.writer import CompositionWriter
 from toolkit.concept import Concept
 from toolkit.concept.file import concept_path, load_concept
@@ -204,7 +205,10 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
         given = job.batch_size
         fits = partial(pictures_that_fit, base) if given is None else lambda w, h: given
         data = Items(missing, fits)
-        trainer.predict(module, datamodule=data, return_predictions=False)
+        with ended_by_sigterm():
+            trainer.predict(module, datamodule=data, return_predictions=False)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from None
     except OSError as error:
         raise RunError(f"cannot write to {job.folder}: {error}") from error
     try:
