@@ -62,6 +62,17 @@ def compose(folder: Path, base: Path, *arguments: str) -> subprocess.CompletedPr
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
+def start(folder: Path, base: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Two processes at work on many.jsonl; what both say goes to one pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "compose", "layouts=many.jsonl", f"model.path={base}"]
+        + ["sampling.steps=2", "figures=false", *TWO, *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stderr=subprocess.PIPE,
+    )
+
+
 @pytest.fixture(scope="module")
 def work(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of many layouts, some of them wrong, and two imported concepts."""
@@ -165,22 +176,12 @@ def test_a_process_that_dies_takes_no_other_along(
     """The second of two is killed after its first picture; the first ends its own and reports."""
     (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(8)))
     shutil.copytree(work / "out/concepts", tmp_path / "out/concepts")
-    arguments = (
-        *("compose", "layouts=many.jsonl", f"model.path={tiny_base_folder}", "sampling.steps=2"),
-        *("figures=false", "output_dir=out", *TWO),
-    )
     results = tmp_path / "out/compose/lora_composer"
 
     def ranks() -> list[int]:
         return [json.loads(path.read_text())["rank"] for path in results.glob("*/0.json")]
 
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "toolkit", *arguments],
-        cwd=tmp_path,
-        env=environment,
-        stderr=subprocess.PIPE,
-    )
+    running = start(tmp_path, tiny_base_folder, "output_dir=out")
     while 1 not in ranks():
         assert running.poll() is None
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
@@ -192,10 +193,8 @@ def test_a_process_that_dies_takes_no_other_along(
     assert ranks().count(0) == 4 and 1 <= ranks().count(1) < 4
     told = (results / "failures.jsonl").read_text().splitlines()
     assert len(told) == 8 - len(ranks())
-    again = subprocess.run(
-        [sys.executable, "-m", "toolkit", *arguments], cwd=tmp_path, env=environment
-    )
-    assert again.returncode == 0
+    again = compose(tmp_path, tiny_base_folder, *TWO)
+    assert again.returncode == 0, again.stderr
     assert sorted(pictures(tmp_path)) == [f"l{i}/0" for i in range(8)]
 
 
@@ -204,13 +203,7 @@ def test_a_process_that_dies_before_the_work_begins_leaves_none_waiting(
     victim: str, work: Path, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(2)))
-    running = subprocess.Popen(
-        [sys.executable, "-m", "toolkit", "compose", "layouts=many.jsonl", "sampling.steps=2"]
-        + [f"model.path={tiny_base_folder}", f"output_dir={work / 'out'}", "method=merge", *TWO],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stderr=subprocess.PIPE,
-    )
+    running = start(tmp_path, tiny_base_folder, f"output_dir={work / 'out'}", "method=merge")
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
     while not (found := children.read_text().split()):
         assert running.poll() is None
@@ -227,13 +220,7 @@ def test_a_signal_to_the_first_process_ends_both_and_loses_nothing(
 ) -> None:
     (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(40)))
     shutil.copytree(work / "out/concepts", tmp_path / "out/concepts")
-    running = subprocess.Popen(
-        [sys.executable, "-m", "toolkit", "compose", "layouts=many.jsonl", "sampling.steps=2"]
-        + [f"model.path={tiny_base_folder}", "output_dir=out", "figures=false", *TWO],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stderr=subprocess.PIPE,
-    )
+    running = start(tmp_path, tiny_base_folder, "output_dir=out")
     results = tmp_path / "out/compose"
     while not list(results.rglob("0.json")):
         assert running.poll() is None
