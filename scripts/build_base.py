@@ -1,10 +1,10 @@
 """Make the embedded base model from open art: `python scripts/build_base.py STEP --work FOLDER`.
 
-Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide, several), `decoder`,
-`scorer`, `publish`; `sheet` draws prompts to look at, `accuracy` and `fidelity` count. Training is
-boxed in minutes and can be stopped and run again: it goes on from its last checkpoint. On another
-machine `restore` makes a work folder of the published base, and `config.yaml` may name more things
-than that base knew.
+Steps, in order: `pack`, `encoder`, `train` (stages single, scene, wide), `bind`, `train` (stages
+pairs, several), `decoder`, `scorer`, `publish`; `sheet` draws prompts to look at, `accuracy` and
+`fidelity` count. Training is boxed in minutes and can be stopped and run again: it goes on from its
+last checkpoint. On another machine `restore` makes a work folder of the published base, and
+`config.yaml` may name more things than that base knew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from base import accuracy, art, autoencoder, publish, scorer, text_to_image
+from base import accuracy, art, autoencoder, binding, publish, scorer, text_to_image
 from base.scenes import Painter
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
@@ -72,6 +72,11 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.learning_rate,
         arguments.freeze_text,
     )
+
+
+def bind(arguments: argparse.Namespace) -> None:
+    """Teach the text tower which name a side word speaks of; `train` the U-Net afterwards."""
+    binding.bind(_painter(arguments), arguments.work, arguments.steps)
 
 
 def scoring(arguments: argparse.Namespace) -> None:
@@ -144,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "encoder": encoder,
         "restore": restore,
         "train": train,
+        "bind": bind,
         "decoder": decoder,
         "scorer": scoring,
         "publish": publishing,
@@ -169,6 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps.choices["train"].add_argument(
         "--freeze-text", action="store_true", help="train the U-Net alone; the scorer stays valid"
     )
+    steps.choices["bind"].add_argument("--steps", type=int, default=700)
     steps.choices["publish"].add_argument(
         "--to", type=Path, default=PUBLISHED, help="folder to write"
     )

@@ -49,13 +49,14 @@ def two_caption(
     """A caption of two objects; `apart` says that the first stands clearly left of the second."""
     opening = str(rng.choice(OPENINGS))
     draw = rng.random()
-    if apart and draw < 0.45:
-        return opening + _join(f"{left} on the left and {right} on the right", background)
     if apart and draw < 0.55:
-        return opening + _join(f"{right} on the right and {left} on the left", background)
+        return opening + _join(f"{left} on the left and {right} on the right", background)
     if apart and draw < 0.65:
+        return opening + _join(f"{right} on the right and {left} on the left", background)
+    if apart and draw < 0.73:
         return opening + _join(f"{left} to the left of {right}", background)
-    first, second = (left, right) if rng.random() < 0.5 else (right, left)
+    # as one reads, so that the order of names says something too
+    first, second = (left, right) if apart or rng.random() < 0.5 else (right, left)
     joint = "next to" if rng.random() < 0.2 else "and"
     return opening + _join(f"{first} {joint} {second}", background)
 

@@ -50,6 +50,15 @@ STAGES: dict[str, list[tuple[float, SceneKind]]] = {
         (0.25, SceneKind(256, 128, 2, 3, 76, 110, 0.7)),
         (0.05, SceneKind(128, 256, 2, 3, 76, 110, 0.7)),
     ],
+    "pairs": [
+        # small canvases cost a quarter: that is where two names learn to keep apart
+        (0.12, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
+        (0.15, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
+        (0.40, SceneKind(128, 64, 2, 2, 44, 62, 0.5)),
+        (0.05, SceneKind(64, 128, 2, 2, 44, 62, 0.5)),
+        (0.23, SceneKind(256, 128, 2, 2, 76, 112, 0.7)),
+        (0.05, SceneKind(384, 128, 3, 3, 76, 112, 0.7)),
+    ],
     "several": [
         # never one alone on a large canvas: it may stand anywhere, and is then lost from its box
         (0.12, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),

@@ -8,35 +8,12 @@ import numpy as np
 import pytest
 import torch
 from base import scorer
-from base.art import World, load_world
 from base.scenes import Painter
 from diffusers import AutoencoderTiny
 from PIL import Image
 
 
-class PlainPainter(Painter):
-    """A painter whose art is one flat colour for each name and style."""
-
-    def __init__(self, world: World) -> None:
-        self.world, self.names = world, list(world.names)
-        self.art = {
-            pair: Image.new("RGBA", (64, 64), (index, 0, 0, 255))
-            for index, pair in enumerate(
-                (name, style) for name in world.names for style in world.styles_of(name)
-            )
-        }
-        self.place_art = {}
-
-    def _background(self, rng: np.random.Generator, kind: object) -> tuple[Image.Image, str]:
-        return Image.new("RGB", (64, 64), (0, 0, 255)), "on a blue background"
-
-
-@pytest.fixture(scope="module")
-def painter() -> PlainPainter:
-    return PlainPainter(load_world())
-
-
-def test_what_a_card_is_said_to_show_is_what_is_pasted(painter: PlainPainter) -> None:
+def test_what_a_card_is_said_to_show_is_what_is_pasted(painter: Painter) -> None:
     rng = np.random.default_rng(0)
     shown = []
     for _ in range(60):
@@ -51,7 +28,7 @@ def test_what_a_card_is_said_to_show_is_what_is_pasted(painter: PlainPainter) ->
     assert any(not content.name for content in shown)
 
 
-def test_no_card_shows_a_held_out_pair(painter: PlainPainter) -> None:
+def test_no_card_shows_a_held_out_pair(painter: Painter) -> None:
     rng = np.random.default_rng(1)
     held_out = set(painter.world.held_out_pairs())
     drawn = {(c.name, c.style) for c in (scorer.draw_card(painter, rng)[1] for _ in range(400))}
@@ -59,7 +36,7 @@ def test_no_card_shows_a_held_out_pair(painter: PlainPainter) -> None:
 
 
 def test_a_caption_is_true_of_its_picture_and_says_what_its_content_says(
-    painter: PlainPainter,
+    painter: Painter,
 ) -> None:
     rng = np.random.default_rng(2)
     for _ in range(200):
@@ -93,7 +70,7 @@ def test_sameness_is_lowest_when_every_row_finds_its_fellow() -> None:
 
 
 def test_pairs_show_one_thing_in_two_styles_and_never_held_out_art(
-    painter: PlainPainter, tmp_path: Path
+    painter: Painter, tmp_path: Path
 ) -> None:
     """The red of a picture says which thing it shows, the green in which folder that lay."""
     folders = {"flat": 50, "cartoon": 100, "held_out": 250}
