@@ -52,12 +52,12 @@ STAGES: dict[str, list[tuple[float, SceneKind]]] = {
     ],
     "pairs": [
         # small canvases cost a quarter: that is where two names learn to keep apart
-        (0.12, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
-        (0.15, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
-        (0.40, SceneKind(128, 64, 2, 2, 44, 62, 0.5)),
-        (0.05, SceneKind(64, 128, 2, 2, 44, 62, 0.5)),
-        (0.23, SceneKind(256, 128, 2, 2, 76, 112, 0.7)),
-        (0.05, SceneKind(384, 128, 3, 3, 76, 112, 0.7)),
+        (0.10, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
+        (0.10, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
+        (0.60, SceneKind(128, 64, 2, 2, 44, 62, 0.5)),
+        (0.03, SceneKind(64, 128, 2, 2, 44, 62, 0.5)),
+        (0.15, SceneKind(256, 128, 2, 2, 76, 112, 0.7)),
+        (0.02, SceneKind(384, 128, 3, 3, 76, 112, 0.7)),
     ],
     "several": [
         # never one alone on a large canvas: it may stand anywhere, and is then lost from its box
@@ -70,6 +70,11 @@ STAGES: dict[str, list[tuple[float, SceneKind]]] = {
         (0.04, SceneKind(384, 256, 4, 6, 76, 112, 0.7)),
     ],
 }
+
+# Half of a stage's timesteps lean to where it has most to learn: the logit of their mean share of
+# the schedule. A picture's content is decided in the middle, who stands where before that.
+CONTENT, LAYOUT = 0.4, 1.2
+LEANING = {"single": CONTENT, "scene": CONTENT, "wide": CONTENT, "pairs": LAYOUT, "several": LAYOUT}
 
 
 @dataclass
@@ -133,17 +138,17 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def velocity_loss(
-    model: TextToImage, schedule: DDPMScheduler, latents: Tensor, ids: Tensor
+    model: TextToImage, schedule: DDPMScheduler, latents: Tensor, ids: Tensor, leaning: float
 ) -> Tensor:
     """Mean squared error of the predicted velocity sqrt(a) noise - sqrt(1 - a) latents.
 
-    latents: (n, 8, h, w); ids: (n, 77). Half of the timesteps are uniform, half lean to the
-    middle of the schedule, where a picture's content is decided.
+    latents: (n, 8, h, w); ids: (n, 77). Half of the timesteps are uniform, half lean to the logit
+    `leaning` of the schedule.
     """
     noise = torch.randn_like(latents)
     uniform = torch.rand(len(latents), device=latents.device)
-    middle = torch.sigmoid(0.4 + torch.randn_like(uniform))
-    share = torch.where(torch.rand_like(uniform) < 0.5, uniform, middle)
+    leant = torch.sigmoid(leaning + torch.randn_like(uniform))
+    share = torch.where(torch.rand_like(uniform) < 0.5, uniform, leant)
     timesteps = (share * schedule.config.num_train_timesteps).long()
     noisy = schedule.add_noise(latents, noise, timesteps)
     target = schedule.get_velocity(latents, noise, timesteps)
@@ -257,7 +262,7 @@ def train(
     for done in checkpoint.time_box(minutes):
         checkpoint.set_learning_rate(optimizer, peak, done)
         latents, ids = bank.batch(batch)
-        loss = velocity_loss(model, schedule, latents.to(device), ids.to(device))
+        loss = velocity_loss(model, schedule, latents.to(device), ids.to(device), LEANING[stage])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
