@@ -61,13 +61,14 @@ STAGES: dict[str, list[tuple[float, SceneKind]]] = {
     ],
     "several": [
         # never one alone on a large canvas: it may stand anywhere, and is then lost from its box
-        (0.12, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
-        (0.25, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
-        (0.39, SceneKind(256, 128, 2, 2, 76, 112, 0.7)),
-        (0.08, SceneKind(384, 128, 3, 3, 76, 112, 0.7)),
-        (0.04, SceneKind(128, 256, 2, 2, 76, 112, 0.7)),
-        (0.08, SceneKind(256, 256, 3, 4, 76, 112, 0.7)),
-        (0.04, SceneKind(384, 256, 4, 6, 76, 112, 0.7)),
+        (0.08, SceneKind(64, 64, 1, 1, 44, 62, 0.5)),
+        (0.17, SceneKind(128, 128, 1, 1, 64, 112, 0.7)),
+        (0.22, SceneKind(128, 64, 2, 2, 44, 62, 0.5)),
+        (0.36, SceneKind(256, 128, 2, 2, 76, 112, 0.7)),
+        (0.06, SceneKind(384, 128, 3, 3, 76, 112, 0.7)),
+        (0.03, SceneKind(128, 256, 2, 2, 76, 112, 0.7)),
+        (0.05, SceneKind(256, 256, 3, 4, 76, 112, 0.7)),
+        (0.03, SceneKind(384, 256, 4, 6, 76, 112, 0.7)),
     ],
 }
 
