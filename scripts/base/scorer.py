@@ -16,6 +16,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from . import captions, checkpoint
@@ -32,6 +33,7 @@ REDRAWN = 16  # pictures a step
 PAIRS = 24  # things a step that are shown twice
 PEAK_LEARNING_RATE = 1e-3
 EMPTY = 0.1  # share of pictures with no object
+SPREAD_OVER = 2048  # captions
 OPENINGS = ("", "", "a photo depicts ", "a photo depicts ", "a picture of ", "a drawing of ")
 
 
@@ -89,6 +91,33 @@ class Scorer(nn.Module):
         images = F.normalize(self.vision.visual_projection(features), dim=-1)
         texts = F.normalize(self.text_projection(pooled), dim=-1)
         return self.logit_scale.exp() * images @ texts.T
+
+
+class Spread(nn.Module):
+    """A projection of texts that is learned as if texts spread alike in all directions.
+
+    The text tower's pooled states of two names may have a cosine of 0.999: a projection learned as
+    it is hardly pulls them apart. Parametrises a weight (out, width).
+    """
+
+    shrink: Tensor
+    stretch: Tensor
+
+    def __init__(self, pooled: Tensor) -> None:
+        """pooled: (n, width) of many captions."""
+        super().__init__()
+        spread, directions = torch.linalg.eigh(pooled.T.double() @ pooled.double() / len(pooled))
+        scale = spread.clamp(min=1e-6 * float(spread.max())).sqrt()
+        self.register_buffer("shrink", (directions / scale @ directions.T).float())
+        self.register_buffer("stretch", (directions * scale @ directions.T).float())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """From what is learned to the projection of pooled states."""
+        return weight @ self.shrink
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """From the projection of pooled states to what is learned."""
+        return weight @ self.stretch
 
 
 def save(scorer: Scorer, folder: Path) -> None:
@@ -153,6 +182,10 @@ class Cards:
         self.contents = kept
         chosen = self.rng.choice(BANK, BATCH, replace=False)
         return self.pixels[chosen], [self.contents[place] for place in chosen]
+
+    def some(self, count: int) -> list[Content]:
+        """What `count` pictures show, with repeats."""
+        return [self.contents[place] for place in self.rng.integers(0, BANK, count)]
 
     @torch.no_grad()
     def _draw(self, count: int) -> Tensor:
@@ -266,6 +299,14 @@ def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
         scorer = load(folder)
     rng = np.random.default_rng([seed, int(time.time())])
     cards, pairs = Cards(painter, vae, rng), Pairs(painter, work / "art.zip", vae, rng)
+
+    @torch.no_grad()
+    def pooled_of(texts: list[str]) -> Tensor:
+        ids = token_ids(model.tokenizer, texts)[:, :SHORT_WINDOW]
+        return torch.cat([text_encoder(some).pooler_output for some in ids.split(BATCH)])
+
+    spread = Spread(pooled_of([caption(rng, shown)[0] for shown in cards.some(SPREAD_OVER)]))
+    parametrize.register_parametrization(scorer.text_projection, "weight", spread)
     optimizer = torch.optim.AdamW(scorer.parameters(), weight_decay=0.05, betas=(0.9, 0.98))
     losses: list[tuple[float, float]] = []
     saved = time.monotonic()
@@ -274,12 +315,9 @@ def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
         pixels, shown = cards.batch()
         texts, said = zip(*(caption(rng, content) for content in shown), strict=True)
         true = torch.tensor([[text.holds_for(picture) for text in said] for picture in shown])
-        with torch.no_grad():
-            ids = token_ids(model.tokenizer, list(texts))[:, :SHORT_WINDOW]
-            pooled = text_encoder(ids).pooler_output
         seen = scorer.features(torch.cat([pixels, *pairs.batch()]))
         named, first, second = seen.split([len(pixels), PAIRS, PAIRS])
-        loss = contrastive_loss(scorer.logits_of(named, pooled), true)
+        loss = contrastive_loss(scorer.logits_of(named, pooled_of(list(texts))), true)
         same = sameness_loss(first, second)
         optimizer.zero_grad()
         (loss + same).backward()

@@ -11,6 +11,7 @@ from base import scorer
 from base.scenes import Painter
 from diffusers import AutoencoderTiny
 from PIL import Image
+from torch.nn.utils import parametrize
 
 
 def test_what_a_card_is_said_to_show_is_what_is_pasted(painter: Painter) -> None:
@@ -61,6 +62,38 @@ def test_the_loss_is_lowest_when_true_pairs_alone_are_alike() -> None:
     floor = 2 / 3 * np.log(2)  # two texts are equally true of two of the pictures
     assert scorer.contrastive_loss(right, true).item() == pytest.approx(floor, abs=1e-4)
     assert scorer.contrastive_loss(swapped, true).item() > 5
+
+
+def test_a_spread_projection_is_unchanged_until_it_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pooled = torch.randn(500, 12, generator=generator) * torch.logspace(0, -2, 12)
+    projection = torch.nn.Linear(12, 6, bias=False)
+    before = projection(pooled).detach()
+    parametrize.register_parametrization(projection, "weight", scorer.Spread(pooled))
+    assert torch.allclose(projection(pooled), before, atol=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "told"), [(True, 1.0), (False, 0.5)])
+def test_names_whose_states_hardly_differ_are_told_apart_when_spread(
+    spread: bool, told: float
+) -> None:
+    """Eight names differ by a hundredth of what captions differ by for other reasons."""
+    generator = torch.Generator().manual_seed(0)
+    name = torch.arange(8).repeat(64)
+    pooled = torch.randn(512, 24, generator=generator)
+    pooled[:, :8] = 1 + 1e-2 * torch.nn.functional.one_hot(name, 8)
+    projection = torch.nn.Linear(24, 8, bias=False)
+    torch.nn.init.normal_(projection.weight, std=0.1, generator=generator)
+    if spread:
+        parametrize.register_parametrization(projection, "weight", scorer.Spread(pooled))
+    optimizer = torch.optim.AdamW(projection.parameters(), lr=1e-2)
+    for _ in range(300):
+        loss = torch.nn.functional.cross_entropy(projection(pooled), name)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    right = (projection(pooled).argmax(dim=1) == name).float().mean().item()
+    assert right == told if spread else right < told
 
 
 def test_sameness_is_lowest_when_every_row_finds_its_fellow() -> None:
