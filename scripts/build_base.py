@@ -32,12 +32,6 @@ SHEET_PLACES = [
     *("at night", "on the beach", "on a pink background", "in the desert", "on a red background"),
     *("at sunset", "on a white background", "on the road"),
 ]
-WIDE_SHEET = [
-    "a cartoon dog on the left and a flat cat on the right on the grass",
-    "a 3d panda on the left and a 3d car on the right on the road",
-    "a cartoon fox and a cartoon robot on the beach",
-    "a 3d pig, a 3d apple and a 3d bear on a blue background",
-]
 
 
 def pack(arguments: argparse.Namespace) -> None:
@@ -102,7 +96,7 @@ def sheet(arguments: argparse.Namespace) -> None:
         arguments.work / "sheet.png"
     )
     if side == 128:
-        publish.sample_sheet(pipeline, WIDE_SHEET, (256, 128), 4).save(
+        publish.sample_sheet(pipeline, pair_prompts(art.load_world()), (256, 128), 4).save(
             arguments.work / "sheet_wide.png"
         )
     logging.info("sheet after %d steps, %d samples", steps, samples)
@@ -135,6 +129,17 @@ def sheet_prompts(world: art.World) -> list[str]:
     for name in world.names:
         for style in world.styles_of(name)[:2]:
             prompts.append(f"a {style} {name} {SHEET_PLACES[len(prompts) % len(SHEET_PLACES)]}")
+    return prompts
+
+
+def pair_prompts(world: art.World) -> list[str]:
+    """Every two neighbours of the list of names, the first one on the left."""
+    names = list(world.names)
+    prompts: list[str] = []
+    for left, right in zip(names[::2], names[1::2], strict=False):
+        first, second = (f"a {world.styles_of(name)[-1]} {name}" for name in (left, right))
+        place = SHEET_PLACES[len(prompts) % len(SHEET_PLACES)]
+        prompts.append(f"{first} on the left and {second} on the right {place}")
     return prompts
 
 

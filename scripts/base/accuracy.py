@@ -94,6 +94,7 @@ def measure(
     hits = np.array([seen == name for seen, name in zip(judge.name_all(drawn), names, strict=True)])
     started = time.monotonic()
     pipeline("a dog", width=128, height=128, num_inference_steps=25, guidance_scale=guidance)
+    seconds = time.monotonic() - started
     return Accuracy(
         one=float(hits.mean()),
         one_ceiling=right(judge.name_all, pasted),
@@ -102,7 +103,7 @@ def measure(
         two=_share(both),
         two_ceiling=_share([a == b for a, b in zip(real_pairs, wanted, strict=True)]),
         sides=_share(placed),
-        seconds=round(time.monotonic() - started, 2),
+        seconds=round(seconds, 2),
         by_name={name: float(hits[[n == name for n in names]].mean()) for name in painter.names},
     )
 

@@ -152,7 +152,7 @@ def sample_sheet(
     columns: int,
     guidance: float = 4.0,
 ) -> Image.Image:
-    """One picture of (width, height) pixels per prompt, seed 0 each, in rows of `columns`."""
+    """A picture of (width, height) pixels per prompt, in rows of `columns`; seeds 0, 1, 2, ..."""
     width, height = size
     rows = -(-len(prompts) // columns)
     sheet = Image.new("RGB", (columns * (width + 4), rows * (height + 4)), "white")
