@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -90,13 +91,14 @@ def publishing(arguments: argparse.Namespace) -> None:
 
 def sheet(arguments: argparse.Namespace) -> None:
     """Draw fixed prompts with the last checkpoint into FOLDER/sheet.png and sheet_wide.png."""
-    pipeline, steps, samples = publish.assemble(_painter(arguments), arguments.work)
+    painter = _painter(arguments)
+    pipeline, steps, samples = publish.assemble(painter, arguments.work)
     side = arguments.side
-    publish.sample_sheet(pipeline, sheet_prompts(art.load_world()), (side, side), 8).save(
+    publish.sample_sheet(pipeline, sheet_prompts(painter.world), (side, side), 8).save(
         arguments.work / "sheet.png"
     )
     if side == 128:
-        publish.sample_sheet(pipeline, pair_prompts(art.load_world()), (256, 128), 4).save(
+        publish.sample_sheet(pipeline, pair_prompts(painter.world), (256, 128), 4).save(
             arguments.work / "sheet_wide.png"
         )
     logging.info("sheet after %d steps, %d samples", steps, samples)
@@ -125,22 +127,17 @@ def fidelity(arguments: argparse.Namespace) -> None:
 
 def sheet_prompts(world: art.World) -> list[str]:
     """Two prompts for each name, in two styles the base has seen it in, on changing backgrounds."""
-    prompts: list[str] = []
-    for name in world.names:
-        for style in world.styles_of(name)[:2]:
-            prompts.append(f"a {style} {name} {SHEET_PLACES[len(prompts) % len(SHEET_PLACES)]}")
-    return prompts
+    things = [f"a {style} {name}" for name in world.names for style in world.styles_of(name)[:2]]
+    return [f"{thing} {place}" for thing, place in zip(things, cycle(SHEET_PLACES), strict=False)]
 
 
 def pair_prompts(world: art.World) -> list[str]:
     """Every two neighbours of the list of names, the first one on the left."""
-    names = list(world.names)
-    prompts: list[str] = []
-    for left, right in zip(names[::2], names[1::2], strict=False):
-        first, second = (f"a {world.styles_of(name)[-1]} {name}" for name in (left, right))
-        place = SHEET_PLACES[len(prompts) % len(SHEET_PLACES)]
-        prompts.append(f"{first} on the left and {second} on the right {place}")
-    return prompts
+    things = [f"a {world.styles_of(name)[-1]} {name}" for name in world.names]
+    return [
+        f"{left} on the left and {right} on the right {place}"
+        for left, right, place in zip(things[::2], things[1::2], cycle(SHEET_PLACES), strict=False)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -33,7 +33,6 @@ REDRAWN = 16  # pictures a step
 PAIRS = 24  # things a step that are shown twice
 PEAK_LEARNING_RATE = 1e-3
 EMPTY = 0.1  # share of pictures with no object
-SPREAD_OVER = 2048  # captions
 OPENINGS = ("", "", "a photo depicts ", "a photo depicts ", "a picture of ", "a drawing of ")
 
 
@@ -183,10 +182,6 @@ class Cards:
         chosen = self.rng.choice(BANK, BATCH, replace=False)
         return self.pixels[chosen], [self.contents[place] for place in chosen]
 
-    def some(self, count: int) -> list[Content]:
-        """What `count` pictures show, with repeats."""
-        return [self.contents[place] for place in self.rng.integers(0, BANK, count)]
-
     @torch.no_grad()
     def _draw(self, count: int) -> Tensor:
         """Half of them as the autoencoder paints them, so that made pictures are judged alike."""
@@ -305,7 +300,7 @@ def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
         ids = token_ids(model.tokenizer, texts)[:, :SHORT_WINDOW]
         return torch.cat([text_encoder(some).pooler_output for some in ids.split(BATCH)])
 
-    spread = Spread(pooled_of([caption(rng, shown)[0] for shown in cards.some(SPREAD_OVER)]))
+    spread = Spread(pooled_of([caption(rng, shown)[0] for shown in 2 * cards.contents]))
     parametrize.register_parametrization(scorer.text_projection, "weight", spread)
     optimizer = torch.optim.AdamW(scorer.parameters(), weight_decay=0.05, betas=(0.9, 0.98))
     losses: list[tuple[float, float]] = []
