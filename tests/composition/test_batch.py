@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,17 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 def start(folder: Path, base: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Two processes at work on many.jsonl; what both say goes to one pipe."""
+    """Two processes at work on many.jsonl; what both say goes to one pipe.
+
+    They heed Ctrl-C even where the tests were started in the background, which ignores it.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "toolkit", "compose", "layouts=many.jsonl", f"model.path={base}"]
         + ["sampling.steps=2", "figures=false", *TWO, *arguments],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
