@@ -18,7 +18,8 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
-from base import accuracy, art, autoencoder, binding, publish, scorer, text_to_image
+from base import accuracy, art, autoencoder, binding, captions, pretraining, publish, scorer, stages
+from base.recipes import RECIPES, Recipe
 from base.scenes import Painter
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini"
@@ -57,15 +58,42 @@ def decoder(arguments: argparse.Namespace) -> None:
     )
 
 
+def finish(arguments: argparse.Namespace) -> None:
+    """Make the edges of the decoder in FOLDER/vae crisp; its encoder stays."""
+    from base import finishing  # needs the toolkit, which a bare machine lacks
+
+    finishing.train(
+        _painter(arguments),
+        arguments.work / "art.zip",
+        arguments.work,
+        arguments.minutes,
+        arguments.batch,
+    )
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train text tower and U-Net on one stage of the curriculum."""
-    text_to_image.train(
+    pretraining.train(
         _painter(arguments),
         arguments.work,
         arguments.stage,
         arguments.minutes,
-        arguments.learning_rate,
-        arguments.freeze_text,
+        _recipe(arguments),
+        arguments.processes,
+        arguments.validated,
+    )
+
+
+def recipes(arguments: argparse.Namespace) -> None:
+    """Train by several recipes for the same minutes and compare their validation losses."""
+    pretraining.compare(
+        _painter(arguments),
+        arguments.work,
+        arguments.stage,
+        arguments.minutes,
+        RECIPES,
+        arguments.processes,
+        arguments.validated,
     )
 
 
@@ -90,18 +118,18 @@ def publishing(arguments: argparse.Namespace) -> None:
 
 
 def sheet(arguments: argparse.Namespace) -> None:
-    """Draw fixed prompts with the last checkpoint into FOLDER/sheet.png and sheet_wide.png."""
+    """Draw fixed prompts with the last checkpoint into FOLDER/samples*.png."""
     painter = _painter(arguments)
     pipeline, steps, samples = publish.assemble(painter, arguments.work)
-    side = arguments.side
-    publish.sample_sheet(pipeline, sheet_prompts(painter.world), (side, side), 8).save(
-        arguments.work / "sheet.png"
-    )
-    if side == 128:
-        publish.sample_sheet(pipeline, pair_prompts(painter.world), (256, 128), 4).save(
-            arguments.work / "sheet_wide.png"
-        )
-    logging.info("sheet after %d steps, %d samples", steps, samples)
+    world = painter.world
+    for name, prompts, size, columns in (
+        ("samples", sheet_prompts(world), (128, 128), 8),
+        ("samples_wide", pair_prompts(world), (256, 128), 4),
+        ("samples_three", group_prompts(world, 3), (384, 128), 3),
+        ("samples_four", group_prompts(world, 4), (256, 256), 4),
+    ):
+        publish.sample_sheet(pipeline, prompts, size, columns).save(arguments.work / f"{name}.png")
+    logging.info("sheets after %d steps, %d samples", steps, samples)
 
 
 def measuring(arguments: argparse.Namespace) -> None:
@@ -140,6 +168,17 @@ def pair_prompts(world: art.World) -> list[str]:
     ]
 
 
+def group_prompts(world: art.World, count: int) -> list[str]:
+    """Names that stand `len(names) / count` apart in the list, from left to right, by rows."""
+    things = [f"{captions.article(world.styles_of(name)[-1])} {name}" for name in world.names]
+    apart = len(things) // count
+    groups = [[things[start + i * apart] for i in range(count)] for start in range(apart)]
+    return [
+        f"{', '.join(group[:-1])} and {group[-1]} {place}"
+        for group, place in zip(groups, cycle(SHEET_PLACES), strict=False)
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(
@@ -151,8 +190,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "encoder": encoder,
         "restore": restore,
         "train": train,
+        "recipes": recipes,
         "bind": bind,
         "decoder": decoder,
+        "finish": finish,
         "scorer": scoring,
         "publish": publishing,
         "sheet": sheet,
@@ -166,17 +207,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         steps.choices["pack"].add_argument(
             f"--{package}", type=Path, required=True, help="unpacked art package"
         )
-    for name in ("encoder", "train", "decoder", "scorer"):
+    for name in ("encoder", "train", "recipes", "decoder", "finish", "scorer"):
         steps.choices[name].add_argument(
             "--minutes", type=float, default=9.0, help="stop after so long"
         )
+    for name in ("train", "recipes"):
+        command = steps.choices[name]
+        command.add_argument("--stage", choices=sorted(stages.STAGES), default="finish")
+        command.add_argument(
+            "--processes", type=int, default=0, help="that draw; 0: none of their own"
+        )
+        command.add_argument(
+            "--validated", type=int, default=200, help="pictures of each canvas in the final loss"
+        )
     steps.choices["train"].add_argument(
-        "--stage", choices=sorted(text_to_image.STAGES), default="wide"
+        "--recipe",
+        choices=("best", *RECIPES),
+        default="muon",
+        help="how; best: what `recipes` found",
     )
-    steps.choices["train"].add_argument("--learning-rate", type=float, default=6e-4)
-    steps.choices["train"].add_argument(
-        "--freeze-text", action="store_true", help="train the U-Net alone; the scorer stays valid"
-    )
+    command = steps.choices["finish"]
+    command.add_argument("--batch", type=int, default=16, help="crops of 64 x 64 a step")
     steps.choices["bind"].add_argument("--steps", type=int, default=700)
     steps.choices["publish"].add_argument(
         "--to", type=Path, default=PUBLISHED, help="folder to write"
@@ -188,12 +239,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps.choices["accuracy"].add_argument(
         "--second-judge", action="store_true", help="ask EfficientNet-Lite0 as well"
     )
-    steps.choices["sheet"].add_argument("--side", type=int, default=128, help="pixels")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_flush_denormal(True)
     arguments.step(arguments)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    name = arguments.recipe
+    if name == "best":
+        name = json.loads((arguments.work / "recipes.json").read_text())["best"]
+    return RECIPES[name]
 
 
 def _painter(arguments: argparse.Namespace) -> Painter:

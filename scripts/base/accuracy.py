@@ -14,7 +14,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
 )
 from PIL import Image
 
-from . import captions, scorer
+from . import captions, checkpoint, scorer
 from .autoencoder import as_pixels
 from .scenes import Painter, SceneKind, paste, place_boxes
 from .text_to_image import token_ids
@@ -23,6 +23,8 @@ NameAll = Callable[[Sequence[Image.Image]], list[str]]
 
 ONE = SceneKind(128, 128, 1, 1, 64, 112, 0.7)
 TWO = SceneKind(256, 128, 2, 2, 84, 110, 0.7)
+THREE = SceneKind(384, 128, 3, 3, 84, 110, 0.7)
+FOUR = SceneKind(256, 256, 4, 4, 84, 110, 0.7)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Accuracy:
 
     one: the object named is the likeliest of all names. one_second: by the second judge, where it
     was asked. two: both halves of a wide picture show the two objects named, in any order. sides:
-    of those, each on the side that was asked for. seconds: for one picture of 128 x 128, 25 steps.
+    of those, each on the side that was asked for. three, four: all thirds of a wider picture, all
+    quarters of a square one, show the objects named, in any order; *_ordered: in the order that was
+    asked for. seconds: for one picture of 128 x 128, 25 steps.
     """
 
     one: float
@@ -41,6 +45,12 @@ class Accuracy:
     two: float
     two_ceiling: float
     sides: float
+    three: float
+    three_ceiling: float
+    three_ordered: float
+    four: float
+    four_ceiling: float
+    four_ordered: float
     seconds: float
     by_name: dict[str, float]
 
@@ -55,7 +65,12 @@ def measure(
     seeds: int = 4,
     steps: int = 25,
 ) -> Accuracy:
-    """Draw every name `seeds` times, half as many pairs, and let the scorer name what it sees."""
+    """Draw every name `seeds` times, half as many pairs, triples and fours, and name what is seen.
+
+    Pictures are drawn on a GPU where there is one; noise comes from the CPU's generator.
+    """
+    pipeline.to(checkpoint.best_device())
+    piece = 8 if pipeline.device.type == "cpu" else 48
     judge = Namer(painter, pipeline, work)
     rng = np.random.default_rng(11)
     names = [name for name in painter.names for _ in range(seeds)]
@@ -66,15 +81,15 @@ def measure(
     ]
     pipeline.set_progress_bar_config(disable=True)
 
-    def draw(prompts: Sequence[str], width: int) -> list[Image.Image]:
+    def draw(prompts: Sequence[str], width: int, height: int = 128) -> list[Image.Image]:
         drawn: list[Image.Image] = []
-        for start in range(0, len(prompts), 8):
-            some = list(prompts[start : start + 8])
+        for start in range(0, len(prompts), piece):
+            some = list(prompts[start : start + piece])
             generators = [torch.Generator().manual_seed(start + i) for i in range(len(some))]
             drawn += pipeline(
                 some,
                 width=width,
-                height=128,
+                height=height,
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=generators,
@@ -82,11 +97,29 @@ def measure(
         return drawn
 
     drawn = draw([_one_prompt(painter, rng, name) for name in names], 128)
-    found = judge.name_halves(draw([_two_prompt(painter, rng, *pair) for pair in wanted], 256))
+    found = judge.name_cells(draw([_two_prompt(painter, rng, *pair) for pair in wanted], 256), TWO)
     both = [set(seen) == set(pair) for seen, pair in zip(found, wanted, strict=True)]
     placed = [seen == pair for seen, pair, right in zip(found, wanted, both, strict=True) if right]
     pasted = [_pasted(painter, rng, ONE, [name]) for name in names]
-    real_pairs = judge.name_halves([_pasted(painter, rng, TWO, list(pair)) for pair in wanted])
+    real_pairs = judge.name_cells([_pasted(painter, rng, TWO, list(pair)) for pair in wanted], TWO)
+
+    def several(kind: SceneKind) -> tuple[float, float, float]:
+        """All right in any order; the same of real pastes; all right in the order asked for."""
+        rng = np.random.default_rng([12, kind.most])
+        groups = [
+            tuple(str(name) for name in rng.choice(painter.names, kind.most, replace=False))
+            for _ in range(len(firsts))
+        ]
+        prompts = [_many_prompt(painter, rng, group) for group in groups]
+        pasted = judge.name_cells([_pasted(painter, rng, kind, group) for group in groups], kind)
+        seen = judge.name_cells(draw(prompts, kind.width, kind.height), kind)
+        return (
+            _share([set(a) == set(b) for a, b in zip(seen, groups, strict=True)]),
+            _share([set(a) == set(b) for a, b in zip(pasted, groups, strict=True)]),
+            _share([a == b for a, b in zip(seen, groups, strict=True)]),
+        )
+
+    three, four = several(THREE), several(FOUR)
 
     def right(name_all: NameAll, pictures: Sequence[Image.Image]) -> float:
         return _share([a == b for a, b in zip(name_all(pictures), names, strict=True)])
@@ -103,6 +136,12 @@ def measure(
         two=_share(both),
         two_ceiling=_share([a == b for a, b in zip(real_pairs, wanted, strict=True)]),
         sides=_share(placed),
+        three=three[0],
+        three_ceiling=three[1],
+        three_ordered=three[2],
+        four=four[0],
+        four_ceiling=four[1],
+        four_ordered=four[2],
         seconds=round(seconds, 2),
         by_name={name: float(hits[[n == name for n in names]].mean()) for name in painter.names},
     )
@@ -124,9 +163,9 @@ class Namer:
         self.names = painter.names
         self.judge = scorer.load(work / "scorer").eval()
         texts = [f"a photo depicts {captions.article(name)}" for name in self.names]
-        ids = token_ids(pipeline.tokenizer, texts)
+        ids = token_ids(pipeline.tokenizer, texts).to(pipeline.device)
         with torch.no_grad():
-            self.pooled = pipeline.text_encoder(ids).pooler_output
+            self.pooled = pipeline.text_encoder(ids).pooler_output.cpu()
 
     @torch.no_grad()
     def name_all(self, pictures: Sequence[Image.Image]) -> list[str]:
@@ -135,15 +174,19 @@ class Namer:
         sized = [picture.resize(side, Image.Resampling.BICUBIC) for picture in pictures]
         return [self.names[i] for i in self.judge.logits(as_pixels(sized), self.pooled).argmax(1)]
 
-    def name_halves(self, pictures: Sequence[Image.Image]) -> list[tuple[str, str]]:
-        """The likeliest names of each picture's left and right half."""
-        halves = [
-            picture.crop((x, 0, x + picture.width // 2, picture.height))
+    def name_cells(self, pictures: Sequence[Image.Image], kind: SceneKind) -> list[tuple[str, ...]]:
+        """The likeliest name in each part of each picture: halves, thirds, or quarters by rows."""
+        rows = 2 if kind.most > 3 else 1
+        columns = kind.most // rows
+        width, height = kind.width // columns, kind.height // rows
+        parts = [
+            picture.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
             for picture in pictures
-            for x in (0, picture.width // 2)
+            for y in range(rows)
+            for x in range(columns)
         ]
-        named = self.name_all(halves)
-        return list(zip(named[::2], named[1::2], strict=True))
+        named = self.name_all(parts)
+        return [tuple(named[i : i + kind.most]) for i in range(0, len(named), kind.most)]
 
 
 def _where(painter: Painter, rng: np.random.Generator) -> str:
@@ -161,6 +204,11 @@ def _one_prompt(painter: Painter, rng: np.random.Generator, name: str) -> str:
 def _two_prompt(painter: Painter, rng: np.random.Generator, left: str, right: str) -> str:
     first, second = _styled(painter, rng, left), _styled(painter, rng, right)
     return f"{first} on the left and {second} on the right {_where(painter, rng)}".strip()
+
+
+def _many_prompt(painter: Painter, rng: np.random.Generator, names: Sequence[str]) -> str:
+    things = [_styled(painter, rng, name) for name in names]
+    return f"{', '.join(things[:-1])} and {things[-1]} {_where(painter, rng)}".strip()
 
 
 def _pasted(

@@ -27,6 +27,8 @@ class World:
     held_out_names: frozenset[str]  # known in the other styles only; class words among them
     held_out_emoji: frozenset[str]
     autoencoder_categories: tuple[str, ...]
+    weights: dict[str, float]  # of names and scenery that are drawn more often, where asked for
+    alike: dict[str, tuple[str, ...]]  # name -> names of like shape
 
     def styles_of(self, name: str) -> tuple[str, ...]:
         """The styles in which a name is drawn in training: all, or all but 3D if held out."""
@@ -58,6 +60,12 @@ def load_world(path: Path = CONFIG) -> World:
         held_out_names=frozenset(held_out_names),
         held_out_emoji=frozenset(held_out),
         autoencoder_categories=tuple(raw["autoencoder_categories"]),
+        weights=raw["weights"],
+        alike={
+            name: tuple(other for other in group if other != name)
+            for group in raw["alike"]
+            for name in group
+        },
     )
 
 

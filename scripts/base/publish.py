@@ -20,8 +20,8 @@ from . import checkpoint
 from .art import World
 from .autoencoder import write_encoder_state
 from .scenes import Painter
+from .stages import STAGES
 from .text_to_image import (
-    STAGES,
     TextToImage,
     new_model,
     read_average,
@@ -97,7 +97,7 @@ def restore(world: World, work: Path, folder: Path) -> None:
         work / "text_to_image.pt",
         model=weights,
         average=weights,
-        optimizer=None,
+        stretch=None,
         steps=seen["steps"],
         samples=seen["samples"],
     )

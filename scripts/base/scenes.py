@@ -13,6 +13,7 @@ from .art import World, read_art
 
 Box = tuple[int, int, int, int]
 
+ALIKE = 0.2  # share of further objects that are like the one before, where leaning
 MIN_ROW = 100  # pixels: a row of objects is at least so high
 
 
@@ -32,8 +33,12 @@ class SceneKind:
 class Painter:
     """Draws random captioned pictures of one world."""
 
-    def __init__(self, world: World, pack: Path) -> None:
-        """Read the art of every style from the pack."""
+    def __init__(self, world: World, pack: Path, leaning: bool = False) -> None:
+        """Read the art of every style from the pack.
+
+        leaning: draw what is hard to learn more often, and things of like shape side by side, as
+        the world's config says; without it every name is as likely as any other.
+        """
         by_style = {style: read_art(pack, style) for style in world.styles}
         self.world = world
         self.art = {
@@ -47,15 +52,16 @@ class Painter:
             for style in world.styles_of(name)
         }
         self.names = list(world.names)
+        self.leaning = leaning
 
     def picture(self, rng: np.random.Generator, kind: SceneKind) -> tuple[Image.Image, str]:
         """One picture of a kind, and its caption."""
         canvas, where = self._background(rng, kind)
         count = int(rng.integers(kind.fewest, kind.most + 1))
         boxes = place_boxes(rng, kind, count)
-        subjects, centres = [], []
+        subjects, centres, name = [], [], ""
         for left, top, right, bottom in boxes:
-            name = str(rng.choice(self.names))
+            name = self._next_name(rng, name)
             style = str(rng.choice(self.world.styles_of(name)))
             paste(
                 canvas, self.art[name, style], (left, top, right, bottom), bool(rng.random() < 0.5)
@@ -63,6 +69,18 @@ class Painter:
             subjects.append(captions.object_phrase(rng, name, style))
             centres.append(((left + right) / 2 / kind.width, (top + bottom) / 2 / kind.height))
         return canvas, self._caption(rng, subjects, centres, where)
+
+    def _next_name(self, rng: np.random.Generator, previous: str) -> str:
+        if not self.leaning:
+            return str(rng.choice(self.names))
+        alike = self.world.alike.get(previous, ())
+        if alike and rng.random() < ALIKE:
+            return str(rng.choice(alike))
+        return self._weighted(rng, self.names)
+
+    def _weighted(self, rng: np.random.Generator, choices: list[str]) -> str:
+        weights = np.array([self.world.weights.get(choice, 1.0) for choice in choices])
+        return str(rng.choice(choices, p=weights / weights.sum()))
 
     def _caption(
         self,
@@ -87,7 +105,7 @@ class Painter:
             where = f"on {captions.article(colour)} background" if rng.random() < 0.9 else ""
             return scenery.plain(colour, rng, kind.width, kind.height), where
         choices = [*scenery.SCENES, *self.world.places]
-        choice = str(rng.choice(choices))
+        choice = self._weighted(rng, choices) if self.leaning else str(rng.choice(choices))
         if choice in scenery.SCENES:
             painter, phrases = scenery.SCENES[choice]
             return painter(rng, kind.width, kind.height), str(rng.choice(phrases))

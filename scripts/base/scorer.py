@@ -121,10 +121,10 @@ class Spread(nn.Module):
 
 def save(scorer: Scorer, folder: Path) -> None:
     """Write the vision tower as transformers does; both other weights in a file beside it."""
-    copy.deepcopy(scorer.vision).half().save_pretrained(folder)
+    copy.deepcopy(scorer.vision).half().cpu().save_pretrained(folder)
     weights = {
-        "text_projection.weight": scorer.text_projection.weight.detach().half().contiguous(),
-        "logit_scale": scorer.logit_scale.detach().float(),
+        "text_projection.weight": scorer.text_projection.weight.detach().half().cpu().contiguous(),
+        "logit_scale": scorer.logit_scale.detach().float().cpu(),
     }
     save_file(weights, folder / "text_projection.safetensors")
 
@@ -157,7 +157,7 @@ def sameness_loss(first: Tensor, second: Tensor) -> Tensor:
     InfoNCE both ways on cosines, at a temperature of 0.1.
     """
     logits = 10 * F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).T
-    rows = torch.arange(len(logits))
+    rows = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
 
 
@@ -242,7 +242,10 @@ def weathered(pixels: Tensor, vae: AutoencoderTiny, rng: np.random.Generator) ->
     are changed a little, by its own amount.
     """
     painted = pixels[: len(pixels) // 2]
-    decoded = [vae.decode(vae.encode(some).latents).sample for some in painted.split(64)]
+    decoded = [
+        vae.decode(vae.encode(some.to(vae.device)).latents).sample.to(pixels.device)
+        for some in painted.split(64)
+    ]
     pixels = torch.cat([*decoded, pixels[len(painted) :]]).clamp(-1, 1)
     drawn = torch.from_numpy(rng.uniform(0, 1, (7, len(pixels), 1, 1, 1))).float()
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -286,18 +289,20 @@ def caption(rng: np.random.Generator, shown: Content) -> tuple[str, Content]:
 def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
     """Train the scorer beside the text tower of the last checkpoint; leaves work/scorer."""
     model, _, _ = read_average(painter, work)
-    text_encoder: CLIPTextModel = model.text_encoder.eval().requires_grad_(False)
-    vae = AutoencoderTiny.from_pretrained(work / "vae").eval()
+    device = checkpoint.best_device()
+    text_encoder: CLIPTextModel = model.text_encoder.to(device).eval().requires_grad_(False)
+    vae = AutoencoderTiny.from_pretrained(work / "vae").to(device).eval()
     scorer = Scorer(text_encoder.config.hidden_size)
     folder = work / "scorer"
     if folder.exists():
         scorer = load(folder)
+    scorer.to(device)
     rng = np.random.default_rng([seed, int(time.time())])
     cards, pairs = Cards(painter, vae, rng), Pairs(painter, work / "art.zip", vae, rng)
 
     @torch.no_grad()
     def pooled_of(texts: list[str]) -> Tensor:
-        ids = token_ids(model.tokenizer, texts)[:, :SHORT_WINDOW]
+        ids = token_ids(model.tokenizer, texts)[:, :SHORT_WINDOW].to(device)
         return torch.cat([text_encoder(some).pooler_output for some in ids.split(BATCH)])
 
     spread = Spread(pooled_of([caption(rng, shown)[0] for shown in 2 * cards.contents]))
@@ -310,7 +315,8 @@ def train(painter: Painter, work: Path, minutes: float, seed: int = 0) -> None:
         pixels, shown = cards.batch()
         texts, said = zip(*(caption(rng, content) for content in shown), strict=True)
         true = torch.tensor([[text.holds_for(picture) for text in said] for picture in shown])
-        seen = scorer.features(torch.cat([pixels, *pairs.batch()]))
+        true = true.to(device)
+        seen = scorer.features(torch.cat([pixels, *pairs.batch()]).to(device))
         named, first, second = seen.split([len(pixels), PAIRS, PAIRS])
         loss = contrastive_loss(scorer.logits_of(named, pooled_of(list(texts))), true)
         same = sameness_loss(first, second)

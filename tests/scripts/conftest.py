@@ -17,7 +17,7 @@ class PlainPainter(Painter):
     """A painter whose art is one flat colour for each name and style."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.names = world, list(world.names)
+        self.world, self.names, self.leaning = world, list(world.names), False
         self.art = {
             pair: Image.new("RGBA", (64, 64), (index, 0, 0, 255))
             for index, pair in enumerate(
