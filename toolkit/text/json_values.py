@@ -1,0 +1,39 @@
+"""JSON that a person wrote: a key that stands twice is an error, and so is NaN."""
+
+import json
+from typing import Any, NoReturn
+
+from toolkit.errors import InputError
+from toolkit.text.files import check_text
+
+
+def read_json(text: str, where: str) -> Any:
+    """The value that `text` holds. Raises InputError that says where it stood and what is wrong."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in text.strip() else ""
+        raise InputError(
+            f"{where}{line} is not JSON: {error.msg} (character {error.colno})"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply") from error
+    except (ValueError, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        check_text(key, "key")
+        if key in found:
+            raise InputError(f"key {key!r} stands twice")
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, str):
+                check_text(part, key)
+        found[key] = value
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise InputError(f"{name} is no number")
