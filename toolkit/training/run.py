@@ -20,7 +20,12 @@ from toolkit.errors import InputError, RunError
 from toolkit.files import sha256_of
 from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.training.checkpoints import Checkpoints, Interrupted
-from toolkit.training.concept_folder import ConceptImage, names_concept, read_concept_folder
+from toolkit.training.concept_folder import (
+    ConceptFolder,
+    ConceptImage,
+    names_concept,
+    read_concept_folder,
+)
 from toolkit.training.data import ConceptData, Draws, Views
 from toolkit.training.ed_lora import initial_embeddings, lora_injected
 from toolkit.training.measurements import Measurements, TimeLeft
@@ -32,8 +37,8 @@ logger = logging.getLogger(__name__)
 _NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 
 
-def check(config: TrainConfig) -> tuple[ConceptImage, ...]:
-    """The concept's images. Raises InputError when they, or the sample prompts, are wrong."""
+def check(config: TrainConfig) -> ConceptFolder:
+    """What the concept's folder holds. Raises InputError when it, or a sample prompt, is wrong."""
     _check_prompts(config.training.sample_prompts, config.concept.name)
     return read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
@@ -48,7 +53,11 @@ def train(config: TrainConfig) -> Path:
     KeyboardInterrupt on Ctrl-C, after the checkpoint was saved.
     """
     concept, options = config.concept, config.training
-    images = check(config)
+    given = check(config)
+    logger.info("%s", given.inventory)
+    for warning in given.warnings:
+        logger.warning("%s", warning)
+    images = given.images
     base = _load(config)
     file = concept_path(config.output_dir, config.model.name, concept.name)
     folder = config.output_dir / "runs" / "train" / config.model.name / concept.name
