@@ -1,7 +1,6 @@
 """What a file is, told by how it begins and not by what it is called."""
 
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +56,10 @@ def content_of(path: Path) -> Content | None:
     try:
         with path.open("rb") as file:
             head = file.read(512)
-        size = path.stat().st_size
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if not head:
-        raise InputError(f"{path} is empty")
-    if len(head) >= 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8:
-        return SAFETENSORS
+        raise InputError(f"{path} is refused: it is empty")
+    if head[8:9] == b"{" and (b"\0" in head[:8] or not head[:8].isascii()):
+        return SAFETENSORS  # a length of 8 bytes, then JSON
     return next((content for pattern, content in _COMPILED if pattern.match(head)), None)

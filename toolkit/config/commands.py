@@ -179,7 +179,7 @@ def read_sample(arguments: Sequence[str]) -> SampleConfig:
 def read_import(arguments: Sequence[str]) -> ImportConfig:
     """The config of reading one file that others made."""
     file, others = take_first(arguments, "file to import")
-    if not Path(file).expanduser().is_file():
+    if not Path(file).expanduser().exists():
         raise InputError(f"there is no file {file}")
     content = _read(IMPORT, split_arguments(others))
     if "name" not in content:

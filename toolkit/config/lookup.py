@@ -3,6 +3,7 @@
 An installed package holds `configs` and `datasets` itself; an editable install uses the clone's.
 """
 
+import shlex
 from pathlib import Path
 
 import toolkit
@@ -58,7 +59,7 @@ def find_base(path: str) -> str:
         or not is_hub_id
         or path[0] in "./~"
         or path.endswith("/")
-        or local.suffix in _FILES
+        or local.suffix.lower() in _FILES
     ):
         raise InputError(f"model.path={path}: no such file or folder, and no hub id")
     return path
@@ -66,8 +67,18 @@ def find_base(path: str) -> str:
 
 def base_name(path: str) -> str:
     """The last part of a base's path, without the suffix of a weights file."""
-    last = Path(path).expanduser().resolve().name
-    return Path(last).stem if Path(last).suffix in _FILES else last
+    last = Path(Path(path).expanduser().resolve().name)
+    return last.stem if last.suffix.lower() in _FILES else last.name
+
+
+def model_arguments(name: str, path: str) -> str:
+    """What to type, after a space, to have the base of this name and path again."""
+    if Path(path).is_relative_to(_PACKAGE):
+        return "" if name == "mini" else f" model={name}"
+    if name in choices("model") and base_name(path) != name:
+        return f" model={name}"
+    renamed = "" if base_name(path) == name else f" model.name={shlex.quote(name)}"
+    return f" {shlex.quote(f'model.path={path}')}{renamed}"
 
 
 _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

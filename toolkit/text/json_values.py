@@ -1,6 +1,7 @@
 """JSON that a person wrote: a key that stands twice is an error, and so is NaN."""
 
 import json
+import math
 from typing import Any, NoReturn
 
 from toolkit.errors import InputError
@@ -10,7 +11,9 @@ from toolkit.text.files import check_text
 def read_json(text: str, where: str) -> Any:
     """The value that `text` holds. Raises InputError that says where it stood and what is wrong."""
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+        return json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
+        )
     except json.JSONDecodeError as error:
         line = f", line {error.lineno}" if "\n" in text.strip() else ""
         raise InputError(
@@ -33,6 +36,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 check_text(part, key)
         found[key] = value
     return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise InputError(f"{text} is too large for a number")
+    return value
 
 
 def _no_number(name: str) -> NoReturn:
