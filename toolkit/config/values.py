@@ -53,7 +53,7 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
         return tuple(check(part, item, where, shown) for part in value)
     if _is_choice(wanted):
         return _choose(value, wanted, where)
-    if wanted is Path and isinstance(value, str | Path) and str(value) not in ("", "."):
+    if wanted is Path and isinstance(value, str | Path) and value != "":
         return Path(value)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -73,7 +73,7 @@ def _csv(file: Path, text: str) -> Iterator[tuple[str, Any]]:
                 )
             yield where, {key: value for key, value in row.items() if value}
     except csv.Error as error:
-        raise InputError(f"{file}, line {rows.line_num}: {error}") from error
+        raise InputError(f"{file}, line {rows.line_num + 1}: {error}") from error
 
 
 def _from_rows(file: Path, rows: Iterator[tuple[str, Any]]) -> Metadata:

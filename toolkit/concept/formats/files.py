@@ -115,8 +115,9 @@ def _unpickled(path: Path) -> object:
             if not any(entry.filename.endswith("data.pkl") for entry in entries):
                 raise InputError(f"{path} is refused: it is {ZIP}")
         # the first textual inversions are a dictionary of this class
-        with torch.serialization.safe_globals([torch.nn.ParameterDict]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        allowed = torch.serialization.safe_globals([torch.nn.ParameterDict])
+        with allowed, path.open("rb") as file:  # given a path, torch would look at its suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except MemoryError as error:
