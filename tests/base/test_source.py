@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from toolkit import base
 from toolkit.base import load_base, source
 from toolkit.cli import main
-from toolkit.config.lookup import model_arguments
+from toolkit.config.lookup import training_arguments
 from toolkit.errors import InputError
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -163,13 +164,18 @@ def test_the_advice_for_an_untrained_concept_names_the_same_base(
 ) -> None:
     where = (f"model.path={tiny_base_folder}", f"output_dir={tmp_path}")
     assert main(["sample", "concept=rex", *where]) == 2
-    assert f"toolkit train concept=rex model.path={tiny_base_folder}" in capsys.readouterr().err
-    assert main(["sample", "concept=rex", f"output_dir={tmp_path}"]) == 2
-    assert capsys.readouterr().err.endswith("run: toolkit train concept=rex\n")
+    advised = capsys.readouterr().err.partition("run: toolkit ")[2].split()
+    assert advised == [
+        "train", "concept=rex", "concept.images=FOLDER", "concept.class_word=WORD", *where
+    ]  # fmt: skip
 
 
-def test_what_to_type_for_a_base() -> None:
-    hub_id = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    assert model_arguments("sd15", hub_id) == " model=sd15"
-    assert model_arguments("my model", "/a/my model") == " 'model.path=/a/my model'"
-    assert model_arguments("mine", "/a/b") == " model.path=/a/b model.name=mine"
+def test_what_to_type_for_a_concept_and_a_base() -> None:
+    hub_id, here = "stable-diffusion-v1-5/stable-diffusion-v1-5", Path("outputs")
+    mini = str(Path(base.__file__).parent.parent / "assets" / "mini")
+    assert training_arguments(["dog", "cat"], "mini", mini, here) == "concept=dog,cat"
+    assert training_arguments(["dog"], "sd15", hub_id, here) == "concept=dog model=sd15"
+    mine = training_arguments(["dog"], "my model", "/a/my model", Path("x y"))
+    assert mine == "concept=dog 'model.path=/a/my model' 'output_dir=x y'"
+    named = training_arguments(["dog"], "mine", "/a/b", here)
+    assert named == "concept=dog model.path=/a/b model.name=mine"

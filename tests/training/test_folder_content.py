@@ -58,7 +58,7 @@ def test_training_says_the_inventory_and_the_warnings_once(
     lines = [record.getMessage() for record in caplog.records]
     assert lines.count("rex: 3 images, 2 captions, 3 masks, 1 repeat each") == 1
     (unused,) = [line for line in lines if line.startswith("not used")]
-    assert unused == "not used: 1 file (notes.md) neither image, caption nor mask"
+    assert unused == "not used: 1 file (notes.md): neither image, caption nor mask"
 
 
 @pytest.mark.parametrize("name", ["a.TXT", "a.Caption", "a.png.txt", "a.png.caption"])
@@ -107,12 +107,12 @@ def test_what_belongs_to_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     lines = told(tmp_path)
     for line in (
-        "2 captions (a.caption, b.txt) of no image, or of one that has another caption",
-        "2 masks (gone-masklabel.png, masks/other.png) of no image",
-        "1 image (a-condlabel.png) that OneTrainer conditions on",
-        "2 files (film.mp4, x.heic) in a format that is not read; convert to PNG or JPEG",
-        "1 file (LICENSE) neither image, caption nor mask",
-        "1 link (link.png) to what is not there",
+        "2 captions (a.caption, b.txt): no image of that name, or it has another caption",
+        "2 masks (gone-masklabel.png, masks/other.png): no image of that name",
+        "1 image (a-condlabel.png): for OneTrainer to condition on",
+        "2 files (film.mp4, x.heic): a format that is not read; convert to PNG or JPEG",
+        "1 file (LICENSE): neither image, caption nor mask",
+        "1 link (link.png): what it leads to is not there",
     ):
         assert line in lines
     assert ".hidden" not in lines and len(read(tmp_path).images) == 1
@@ -129,13 +129,13 @@ def test_long_lists_of_names_are_cut(tmp_path: Path) -> None:
 
 def test_nested_ignored() -> None:
     lines = told(CASES / "nested_ignored" / "nested_mixed")
-    assert "2 images (more/b.png, more/c.png) in more/" in lines
+    assert "2 images (more/b.png, more/c.png): more/ is not read" in lines
 
 
 def test_images_below_a_kohya_folder_are_named(tmp_path: Path) -> None:
     picture(tmp_path / "2_sks" / "a.png")
     picture(tmp_path / "2_sks" / "deep" / "b.png")
-    assert "1 image (2_sks/deep/b.png) in deep/" in told(tmp_path)
+    assert "1 image (2_sks/deep/b.png): deep/ is not read" in told(tmp_path)
 
 
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_more_repeats_than_can_be_meant_are_refused(tmp_path: Path) -> None:
         ("kohya_number", "some in 10/ (1): set concept.images="),
         ("nested_plain", "some in sub/ (1): set concept.images="),
         ("meta_train", "some in train/ (1): set concept.images="),
-        ("other_heic", "only 1 file (a.heic) in a format that is not read; convert to PNG"),
+        ("other_heic", "only 1 file (a.heic): a format that is not read; convert to PNG"),
     ],
 )
 def test_no_images_message(case: str, said: str) -> None:
@@ -282,7 +282,7 @@ class TestMetadata:
         (tmp_path / "a.txt").write_text("three")
         lines = told(tmp_path)
         assert read(tmp_path).images[0].caption == "<rex> one"
-        assert "1 file (metadata.csv) of metadata" in lines and "1 caption (a.txt)" in lines
+        assert "1 file (metadata.csv): only the first" in lines and "1 caption (a.txt)" in lines
 
     def test_a_column_named_caption_is_one(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png")

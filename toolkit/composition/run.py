@@ -30,7 +30,7 @@ from toolkit.concept import Concept
 from toolkit.concept.file import concept_path, load_concept
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.shelf import Shelf
-from toolkit.config.lookup import model_arguments
+from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import (
     ComposeConfig,
     LoggerConfig,
@@ -244,10 +244,8 @@ def concept_files(
     for name in filter(is_file, missing):
         raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
-        names_and_base = f"concept={','.join(missing)}{model_arguments(model.name, model.path)}"
-        raise InputError(
-            f"not trained yet: {', '.join(missing)}; run: toolkit train {names_and_base}"
-        )
+        typed = training_arguments(missing, model.name, model.path, output_dir)
+        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
     return paths
 
 

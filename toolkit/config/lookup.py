@@ -4,6 +4,7 @@ An installed package holds `configs` and `datasets` itself; an editable install 
 """
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import toolkit
@@ -71,14 +72,25 @@ def base_name(path: str) -> str:
     return last.stem if last.suffix.lower() in _FILES else last.name
 
 
-def model_arguments(name: str, path: str) -> str:
-    """What to type, after a space, to have the base of this name and path again."""
+def training_arguments(
+    concepts: Sequence[str], model: str, model_path: str, output_dir: Path
+) -> str:
+    """What to type after `toolkit train` to have concepts on the base of this name and path."""
+    words = [f"concept={','.join(concepts)}"]
+    if len(concepts) == 1 and concepts[0] not in choices("concept"):
+        words += ["concept.images=FOLDER", "concept.class_word=WORD"]
+    words += _model_arguments(model, model_path)
+    if output_dir != Path("outputs"):
+        words.append(f"output_dir={output_dir}")
+    return " ".join(map(shlex.quote, words))
+
+
+def _model_arguments(name: str, path: str) -> list[str]:
     if Path(path).is_relative_to(_PACKAGE):
-        return "" if name == "mini" else f" model={name}"
+        return [] if name == "mini" else [f"model={name}"]
     if name in choices("model") and base_name(path) != name:
-        return f" model={name}"
-    renamed = "" if base_name(path) == name else f" model.name={shlex.quote(name)}"
-    return f" {shlex.quote(f'model.path={path}')}{renamed}"
+        return [f"model={name}"]
+    return [f"model.path={path}", *([] if base_name(path) == name else [f"model.name={name}"])]
 
 
 _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

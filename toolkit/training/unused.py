@@ -20,12 +20,12 @@ from toolkit.training.metadata import METADATA
 _Reason = tuple[str, str]
 """What a file is, and why it is not used."""
 
-_CAPTIONS = ("caption", "of no image, or of one that has another caption")
-_MASKS = ("mask", "of no image, or of one that has another mask")
-_CONDITIONS = ("image", "that OneTrainer conditions on")
-_UNREAD = ("file", "in a format that is not read; convert to PNG or JPEG")
-_METADATA = ("file", "of metadata beside another; one is read: " + ", ".join(METADATA))
-_LINKS = ("link", "to what is not there")
+_CAPTIONS = ("caption", "no image of that name, or it has another caption")
+_MASKS = ("mask", "no image of that name, or it has another mask")
+_CONDITIONS = ("image", "for OneTrainer to condition on")
+_UNREAD = ("file", "a format that is not read; convert to PNG or JPEG")
+_METADATA = ("file", "only the first of these is read: " + ", ".join(METADATA))
+_LINKS = ("link", "what it leads to is not there")
 _OTHERS = ("file", "neither image, caption nor mask")
 
 
@@ -41,7 +41,7 @@ def unused_content(tree: FolderTree, used: Collection[Path]) -> list[str]:
                 reason = _reason(path, here, masks) if known else _reason_below(path, here)
                 groups.setdefault(reason, []).append(str(path.relative_to(tree.root)))
     return [
-        f"not used: {counted(len(names), what)} ({listed(names)}) {why}"
+        f"not used: {counted(len(names), what)} ({listed(names)}): {why}"
         for (what, why), names in groups.items()
     ]
 
@@ -76,7 +76,7 @@ def elsewhere(tree: FolderTree) -> str:
     unread = [path.name for path in files if is_unread_picture(path)]
     if unread:
         what, why = _UNREAD
-        return f", only {counted(len(unread), what)} ({listed(unread)}) {why}"
+        return f", only {counted(len(unread), what)} ({listed(unread)}): {why}"
     names = [str(path.relative_to(tree.root)) for path in files]
     return f", only: {listed(names)}" if names else ": it is empty"
 
@@ -103,4 +103,4 @@ def _reason_below(path: Path, here: FolderFiles) -> _Reason:
     if not path.exists():
         return _LINKS
     kind = "image" if path in here.pictures else "file"
-    return kind, f"in {here.folder.name}/: of sub-folders only those named as 10_dog are read"
+    return kind, f"{here.folder.name}/ is not read; of sub-folders only those named as 10_dog are"
