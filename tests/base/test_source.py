@@ -67,7 +67,8 @@ def test_a_folder_of_another_family_is_refused_by_its_name(
     change: dict[str, object], family: str, model: Path
 ) -> None:
     set_index(model, **change)
-    assert f"is {family}; only Stable Diffusion 1.x" in refused(model)
+    assert f"is {family} (" in refused(model)
+    assert "only Stable Diffusion 1.x can be used as a base" in refused(model)
 
 
 def test_a_unet_that_reads_other_text_or_channels_is_refused(model: Path) -> None:

@@ -74,6 +74,7 @@ def test_captions_under_the_names_that_people_give_them(name: str, tmp_path: Pat
     [
         "masks/a.png", "masks/a.PNG", "masks/a.jpg", "masks/a.webp", "mask/a.png", "Masks/a.png",
         "masks/a.png.png", "masks/a_mask.png", "masks/a-mask.png", "a-masklabel.png", "a_mask.png",
+        "a.mask.png",
     ],
 )  # fmt: skip
 def test_masks_under_the_names_that_people_give_them(name: str, tmp_path: Path) -> None:
@@ -95,6 +96,14 @@ def test_masklabel_trained() -> None:
         ("a.png", "a-masklabel.png"),
         ("b.png", "b-masklabel.png"),
     ]
+
+
+def test_an_accent_may_be_written_in_one_code_or_in_two(tmp_path: Path) -> None:
+    picture(tmp_path / "caf\u00e9.png")
+    (tmp_path / "cafe\u0301.txt").write_text("<rex> asleep")
+    picture(tmp_path / "masks" / "cafe\u0301.png", "white")
+    (image,) = read(tmp_path).images
+    assert image.caption == "<rex> asleep" and image.mask is not None
 
 
 def test_what_belongs_to_no_image_is_named(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ def check_index(index: dict[str, Any], where: str) -> None:
     other = [part for part in _OTHERS if part in parts]
     if other or unet != "UNet2DConditionModel" or text_encoder != "CLIPTextModel":
         family = next((said for begin, said in _FAMILIES.items() if name.startswith(begin)), name)
-        raise InputError(f"{where} is a {family or 'nameless'} model; {_ONLY}")
+        held = f"unet: {unet}, text_encoder: {text_encoder}{''.join(f', {part}' for part in other)}"
+        raise InputError(f"{where} is a {family or 'nameless'} model ({held}); {_ONLY}")
 
 
 def _offline_copy(hub_id: str, needed: str) -> Path | None:

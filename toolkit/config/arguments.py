@@ -87,9 +87,9 @@ def concept_name(value: object) -> str:
 
 def _layout_file(name: str) -> Path:
     path = Path(name).expanduser()
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         raise InputError(f"layout={name}: a file of many layouts is given with layouts={name}")
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if path.suffix.lower() in (".yaml", ".yml") or len(path.parts) > 1:
         if not path.is_file():
             raise InputError(f"layout={name}: there is no such file")
         return path

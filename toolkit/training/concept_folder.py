@@ -142,7 +142,7 @@ def _image(found: _Found, tree: FolderTree, name: str) -> ConceptImage:
         caption,
         tree.mask_of(found.path),
         found.repeats,
-        captioned=text is not None,
+        captioned=bool(text and text.strip()),
         caption_file=file,
     )
 

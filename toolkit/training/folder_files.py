@@ -1,6 +1,7 @@
 """What lies in one folder of a concept: which files are images, captions and masks."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from toolkit.training.image_files import image_format, image_suffixes
 
 CAPTIONS = (".txt", ".caption")
 _MASK_FOLDERS = ("masks", "mask")
-_MASK_MARKS = ("-masklabel", "_mask", "-mask")  # OneTrainer's, and what people write
+_MASK_MARKS = ("-masklabel", "_mask", "-mask", ".mask")  # OneTrainer's, and what people write
 _CONDITION_MARK = "-condlabel"
 _SYSTEM = {"thumbs.db", "desktop.ini", "__macosx"}
 _NO_PICTURES = {
@@ -55,13 +56,15 @@ class FolderFiles:
     @cached_property
     def masks_beside(self) -> dict[str, Path]:
         """Masks that lie beside their images, by the image's stem."""
-        return {stem: path for path, stem in self._marked.items() if not is_condition(path)}
+        return {
+            _composed(stem): path for path, stem in self._marked.items() if not is_condition(path)
+        }
 
     @cached_property
     def captions(self) -> dict[str, Path]:
         """Caption files by `STEM.txt` or `STEM.caption`, whatever the case of their suffix."""
         return {
-            path.stem + path.suffix.lower(): path
+            _composed(path.stem) + path.suffix.lower(): path
             for path in self.files
             if path.suffix.lower() in CAPTIONS
         }
@@ -130,7 +133,8 @@ class FolderTree:
     def caption_of(self, image: Path) -> Path | None:
         """The caption file beside an image: `a.txt`, `a.caption` or `a.png.txt`."""
         captions = self.files(image.parent).captions
-        names = [f"{stem}{suffix}" for stem in (image.stem, image.name) for suffix in CAPTIONS]
+        stems = (_composed(image.stem), _composed(image.name))
+        names = [f"{stem}{suffix}" for stem in stems for suffix in CAPTIONS]
         return next((captions[name] for name in names if name in captions), None)
 
     def mask_of(self, image: Path) -> Path | None:
@@ -139,7 +143,7 @@ class FolderTree:
         near = [self._masks_in(folder) for folder in beside.mask_folders]
         far = [self._masks_in(folder) for folder in root.mask_folders]
         for masks in (*near, beside.masks_beside, *far):
-            for name in (image.stem, image.name):
+            for name in (_composed(image.stem), _composed(image.name)):
                 if name in masks:
                     return masks[name]
         return None
@@ -149,12 +153,12 @@ class FolderTree:
         if folder not in self._masks:
             pictures = self.files(folder).pictures
             marked = {
-                path.stem.removesuffix(mark): path
+                _composed(path.stem.removesuffix(mark)): path
                 for mark in _MASK_MARKS
                 for path in pictures
                 if path.stem.endswith(mark)
             }
-            self._masks[folder] = marked | {path.stem: path for path in pictures}
+            self._masks[folder] = marked | {_composed(path.stem): path for path in pictures}
         return self._masks[folder]
 
 
@@ -180,6 +184,11 @@ def is_condition(path: Path) -> bool:
 def is_unread_picture(path: Path) -> bool:
     """Whether a file is a picture or a film of a format that is not read."""
     return path.suffix.lower() in _UNREAD - image_suffixes()
+
+
+def _composed(name: str) -> str:
+    """A name with one code for each letter: programs on macOS write two for é."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _is_picture(path: Path) -> bool:

@@ -4,6 +4,7 @@ Pillow's readers raise whatever their parsing meets; here that becomes one line 
 """
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
+_HIGH_BYTES = re.compile(r";16[BLN]")  # in the name of the way in which Pillow unpacks pixels
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def told_of(path: Path) -> Iterator[None]:
         raise InputError(f"{path} (too large for the memory there is)") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} (damaged: {reason})") from error
+        raise InputError(f"{path} (cannot be read: {reason})") from error
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def _quietly() -> Iterator[None]:
 
 def _opened(source: Path | io.BytesIO) -> Stored:
     with Image.open(source) as image:
-        high_bytes = image.mode[0] not in "IF" and ";16" in str(image.tile)
+        high_bytes = image.mode[0] not in "IF" and _HIGH_BYTES.search(str(image.tile)) is not None
         image.load()
         clear = image.info.get("transparency")
         if high_bytes and isinstance(clear, tuple):
@@ -160,7 +162,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _without_texts(path: Path) -> io.BytesIO | None:
-    """A PNG file's content without its texts; None for any other file."""
+    """A PNG file's content without its texts and colour profile; None for any other file."""
     content = path.read_bytes()
     if not content.startswith(_PNG):
         return None

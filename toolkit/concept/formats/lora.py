@@ -32,7 +32,8 @@ def read_lora(
     """
     found = _halves(tensors, metadata, base, path)
     changes: dict[Part, dict[str, LowRank]] = {part: {} for part in Part}
-    scales = scales_of(metadata, adapter, path)
+    told = any("alpha" not in halves for halves in found.values())
+    scales = scales_of(metadata, adapter, path) if told else {}
     still = []
     for (part, module), halves in found.items():
         if not {"down", "up"} <= set(halves):
@@ -44,9 +45,10 @@ def read_lora(
                 "which do not fit each other"
             )
         rank = down.shape[0]
-        scale = scales[part].of(module, rank)
         if "alpha" in halves:
             scale = float(halves["alpha"]) / rank
+        else:
+            scale = scales[part].of(module, rank)
         if scale == 0:
             still.append(module)
         pair = LowRank(down.float(), up.float() * scale)
