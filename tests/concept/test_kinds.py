@@ -314,7 +314,14 @@ def test_values_that_float16_cannot_hold_are_stored_in_float32(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("scale", "x"), ("token_names", "[1]"), ("token_names", "{"), ("name", None)]
+    ("key", "value"),
+    [
+        ("scale", "x"),
+        ("scale", "nan"),
+        ("token_names", "[1]"),
+        ("token_names", "{"),
+        ("name", None),
+    ],
 )
 def test_damaged_metadata_of_our_own_file_is_one_line(
     key: str, value: str | None, dog: Concept, tmp_path: Path

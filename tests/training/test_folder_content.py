@@ -85,6 +85,12 @@ def test_masks_under_the_names_that_people_give_them(name: str, tmp_path: Path) 
     assert not folder.warnings
 
 
+def test_a_coloured_picture_beside_an_image_is_no_mask(tmp_path: Path) -> None:
+    picture(tmp_path / "dog.png")
+    picture(tmp_path / "dog_mask.png", "blue")
+    assert [image.path.name for image in read(tmp_path).images] == ["dog.png", "dog_mask.png"]
+
+
 @pytest.mark.parametrize("case", ["mask_dir_mask", "mask_jpg", "mask_orphan", "mask_upper"])
 def test_masks_ignored(case: str) -> None:
     assert read(CASES / "masks_ignored" / case).images[0].mask is not None

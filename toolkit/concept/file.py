@@ -1,6 +1,7 @@
 """Concept files: one .safetensors each, written whole or not at all."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def load_concept(path: Path) -> Concept:
             token_names=_token_names(metadata["token_names"]),
             trigger_words=metadata["trigger_words"],
             class_word=metadata["class_word"],
-            scale=float(metadata["scale"]),
+            scale=_finite(metadata["scale"]),
             unet=_pairs(tensors, _UNET, path),
             text_encoder=_pairs(tensors, _TEXT_ENCODER, path),
             base_name=metadata["base_name"],
@@ -108,6 +109,13 @@ def _survives(tensor: Tensor, dtype: torch.dtype) -> bool:
     if not stored.isfinite().all():
         return False
     return bool((stored - tensor.float()).norm() <= _LOSS * tensor.float().norm())
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def _token_names(text: str) -> tuple[str, ...]:

@@ -93,4 +93,6 @@ def _layout_file(name: str) -> Path:
         if not path.is_file():
             raise InputError(f"layout={name}: there is no such file")
         return path
+    if path.suffix and path.is_file():
+        return path
     return find_config("layout", name)

@@ -46,6 +46,19 @@ def check_text(value: object, where: str) -> str:
     return value
 
 
+def check_texts(value: object) -> None:
+    """Raise InputError for a text anywhere in plain values that `check_text` refuses."""
+    if isinstance(value, str):
+        check_text(value, "text")
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            check_texts(key)
+            check_texts(part)
+    elif isinstance(value, list | tuple | set):
+        for part in value:
+            check_texts(part)
+
+
 def shown(value: object) -> str:
     """A value as a message can hold it: in ASCII where it must be, and cut when it is long."""
     try:

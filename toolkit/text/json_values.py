@@ -5,15 +5,17 @@ import math
 from typing import Any, NoReturn
 
 from toolkit.errors import InputError
-from toolkit.text.files import check_text
+from toolkit.text.files import check_texts, shown
 
 
 def read_json(text: str, where: str) -> Any:
     """The value that `text` holds. Raises InputError that says where it stood and what is wrong."""
     try:
-        return json.loads(
+        value = json.loads(
             text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
         )
+        check_texts(value)
+        return value
     except json.JSONDecodeError as error:
         line = f", line {error.lineno}" if "\n" in text.strip() else ""
         raise InputError(
@@ -28,12 +30,8 @@ def read_json(text: str, where: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
-        check_text(key, "key")
         if key in found:
-            raise InputError(f"key {key!r} stands twice")
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, str):
-                check_text(part, key)
+            raise InputError(f"key {shown(key)} stands twice")
         found[key] = value
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from toolkit.errors import InputError
-from toolkit.text.files import check_text
+from toolkit.text.files import check_texts
 
 _SCALARS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -21,10 +21,11 @@ _SCALARS = (
 _WRONG_TAG = (ValueError, TypeError, LookupError, AttributeError)
 _MOST_VALUES = 100_000  # with every alias written out: a few lines can stand for billions
 
-# PyYAML takes these three for line breaks, as YAML 1.1 did. While it reads, they are private.
-_NO_BREAKS = {"\x85": "\ue085", "\u2028": "\ue028", "\u2029": "\ue029"}
+# PyYAML takes these three for line breaks, as YAML 1.1 did. While it reads, codes stand for them
+# that Unicode keeps free of meaning.
+_NO_BREAKS = {"\x85": "\ufdd0", "\u2028": "\ufdd1", "\u2029": "\ufdd2"}
 _HIDDEN = str.maketrans(_NO_BREAKS)
-_SHOWN = str.maketrans({private: character for character, private in _NO_BREAKS.items()})
+_SHOWN = str.maketrans({free: character for character, free in _NO_BREAKS.items()})
 
 _QUOTES = "text with ': ' in it, or that begins with one of [ ] { } > | * & ! % @ `, needs quotes"
 _PROBLEMS = (
@@ -103,7 +104,7 @@ def _loaded(text: str) -> Any:
         value = loader.construct_document(node)
     finally:
         loader.dispose()
-    _check(value)
+    check_texts(value)
     return value
 
 
@@ -120,18 +121,6 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
         )
         known[id(node)] = 1 + sum(_size(part, known) for part in parts)
     return known[id(node)]
-
-
-def _check(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            _check(key)
-            _check(part)
-    elif isinstance(value, list | tuple | set):
-        for part in value:
-            _check(part)
-    elif isinstance(value, str):
-        check_text(value, "text")
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:

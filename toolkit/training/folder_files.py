@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.training.image_files import image_format, image_suffixes
+from toolkit.training.image_files import image_format, image_suffixes, is_colourless
 
 CAPTIONS = (".txt", ".caption")
 _MASK_FOLDERS = ("masks", "mask")
@@ -79,14 +79,17 @@ class FolderFiles:
     def _marked(self) -> dict[Path, str]:
         """Pictures that belong to another by their name, with the other's stem.
 
-        OneTrainer's marks mean nothing else; `_mask` is a mask only beside an image of that name.
+        OneTrainer's marks mean nothing else; `_mask` is a mask only beside an image of that name,
+        and without colours: `dog_mask.jpg` may as well be a dog that wears one.
         """
         stems = {path.stem for path in self.pictures}
         found = {}
         for path in self.pictures:
             for mark in (*_MASK_MARKS, _CONDITION_MARK):
                 stem = path.stem.removesuffix(mark)
-                if stem != path.stem and (mark.endswith("label") or stem in stems):
+                if stem == path.stem:
+                    continue
+                if mark.endswith("label") or (stem in stems and is_colourless(path)):
                     found[path] = stem
         return found
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image
 
 from toolkit.contents import content_of
@@ -31,6 +32,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_JPEG_TINT = 24  # by how much the channels of a gray pixel may differ after compression
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 _HIGH_BYTES = re.compile(r";16[BLN]")  # in the name of the way in which Pillow unpacks pixels
@@ -49,9 +51,10 @@ class Stored:
     high_bytes: bool
 
     @property
-    def upright(self) -> Image.Image:
-        """The picture as it is to be seen."""
-        return turned(self.image, self.orientation)
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height as the picture is to be seen."""
+        width, height = self.image.size
+        return (height, width) if self.orientation >= 5 else (width, height)
 
 
 @cache
@@ -83,6 +86,19 @@ def frames_of(path: Path) -> int:
             return 1 if image.format in _SEVERAL_VIEWS else int(getattr(image, "n_frames", 1))
     except Exception:
         return 1
+
+
+def is_colourless(path: Path) -> bool:
+    """Whether a picture is gray all over, or cut out by its alpha channel, as masks are."""
+    try:
+        image = open_image(path).image
+        with told_of(path):
+            if image.mode[0] in "1LIF" or "A" in image.getbands():
+                return True
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+    except InputError:
+        return True
+    return bool(np.ptp(pixels, axis=-1).max() <= _JPEG_TINT)
 
 
 def orientation_of(path: Path) -> int:

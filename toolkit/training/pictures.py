@@ -58,7 +58,7 @@ def turn_is_unsure(mask: Path, picture: Path) -> bool:
     if orientation_of(picture) == 1:
         return False
     seen, own = open_image(picture), open_image(mask)
-    return seen.orientation != own.orientation and seen.image.size == seen.upright.size
+    return seen.orientation != own.orientation and seen.image.size == seen.upright_size
 
 
 def fit(
@@ -90,7 +90,7 @@ def _eight_bits(stored: Stored, path: Path) -> Image.Image:
 
 def _laid_on(picture: Stored, mask: Image.Image, orientation: int, path: Path) -> Image.Image:
     """The mask over the upright picture: as it says itself, as it is, or turned as the picture."""
-    size = picture.upright.size
+    size = picture.upright_size
     ways = [turned(mask, orientation), mask, turned(mask, picture.orientation)]
     for fits in (lambda way: way.size == size, lambda way: _same_shape(way.size, size)):
         for way in filter(fits, ways):
