@@ -288,7 +288,14 @@ class TestMetadata:
     def test_json_of_another_form_is_said_to_be_unused(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png")
         (tmp_path / "metadata.json").write_text('{"category": "photos"}')
-        assert "metadata.json: it is not kohya's form" in told(tmp_path)
+        (warning,) = read(tmp_path).warnings
+        assert "metadata.json: it is not kohya's form" in warning
+
+    def test_an_image_is_listed_by_any_path_to_it(self, tmp_path: Path) -> None:
+        picture(tmp_path / "a.png")
+        (tmp_path / "more").mkdir()
+        (tmp_path / "metadata.jsonl").write_text('{"file_name": "more/../a.png", "text": "<rex>!"}')
+        assert [image.caption for image in read(tmp_path).images] == ["<rex>!"]
 
     def test_one_file_holds_and_the_others_are_named(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png")

@@ -53,6 +53,18 @@ class FolderFiles:
         """The pictures that are no masks and no conditions of another."""
         return tuple(p for p in self.pictures if p not in self._marked)
 
+    def is_picture(self, path: Path) -> bool:
+        """Whether a file that lies here is a picture."""
+        return path in self._pictures
+
+    def is_image(self, path: Path) -> bool:
+        """Whether a file that lies here is a picture of its own."""
+        return path in self._pictures and path not in self._marked
+
+    @cached_property
+    def _pictures(self) -> frozenset[Path]:
+        return frozenset(self.pictures)
+
     @cached_property
     def masks_beside(self) -> dict[str, Path]:
         """Masks that lie beside their images, by the image's stem."""

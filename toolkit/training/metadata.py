@@ -23,6 +23,7 @@ _TEXT = ("text", "caption", "prompt")  # columns that hold a caption; the first 
 class Metadata:
     """What a folder's metadata says.
 
+    file: where it stands; None for a folder without.
     captions: of images, None for one that has no text.
     unused: what in the metadata is not used, and why, in words.
     """
@@ -44,9 +45,8 @@ def read_metadata(folder: Path, images: Sequence[Path]) -> Metadata:
     text = read_text(file)
     if file.suffix == ".json":
         return _from_json(file, text, images)
-    return _from_rows(
-        file, _json_lines(file, text) if file.suffix == ".jsonl" else _csv(file, text)
-    )
+    rows = _json_lines(file, text) if file.suffix == ".jsonl" else _csv(file, text)
+    return _from_rows(file, rows, images)
 
 
 def _json_lines(file: Path, text: str) -> Iterator[tuple[str, Any]]:
@@ -76,8 +76,9 @@ def _csv(file: Path, text: str) -> Iterator[tuple[str, Any]]:
         raise InputError(f"{file}, line {rows.line_num + 1}: {error}") from error
 
 
-def _from_rows(file: Path, rows: Iterator[tuple[str, Any]]) -> Metadata:
+def _from_rows(file: Path, rows: Iterator[tuple[str, Any]], images: Sequence[Path]) -> Metadata:
     found = Metadata(file)
+    known = {image.resolve(): image for image in images}  # `more/../a.png` is `a.png`
     others: dict[str, int] = {}
     repeated: list[str] = []
     for where, row in rows:
@@ -87,6 +88,7 @@ def _from_rows(file: Path, rows: Iterator[tuple[str, Any]]) -> Metadata:
         image = _existing(file.parent / name)
         if image is None:
             raise InputError(f"{where}: there is no image {file.parent / name}")
+        image = known.get(image.resolve(), image)
         column = next((column for column in _TEXT if row.get(column) is not None), None)
         caption = None if column is None else check_text(row[column], f"{where}: {column}")
         if image in found.captions and found.captions[image] != caption:
@@ -109,10 +111,10 @@ def _from_json(file: Path, text: str, images: Sequence[Path]) -> Metadata:
     content = read_json(text, str(file))
     if isinstance(content, list):
         entries = ((f"{file}, entry {number}", row) for number, row in enumerate(content, 1))
-        return _from_rows(file, entries)
+        return _from_rows(file, entries, images)
     if not isinstance(content, dict) or not all(map(_is_kohya, content.values())):
         what = "it is not kohya's form, IMAGE: {caption, tags}"
-        return Metadata(None, unused=[f"{file.name}: {what}"])
+        return Metadata(file, unused=[f"{file.name}: {what}"])
     named = {image.stem: image for image in images} | {image.name: image for image in images}
     found, missing = Metadata(file), []
     for key, entry in content.items():

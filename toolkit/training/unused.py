@@ -87,11 +87,11 @@ def _reason(path: Path, here: FolderFiles, in_masks: bool) -> _Reason:
         return _LINKS
     if is_unread_picture(path):
         return _UNREAD
-    if is_condition(path) and path in here.pictures:
-        return _CONDITIONS
-    if path in here.pictures and (in_masks or path not in here.images):
-        return _MASKS
-    if path in here.pictures:
+    if here.is_picture(path):
+        if is_condition(path):
+            return _CONDITIONS
+        if in_masks or not here.is_image(path):
+            return _MASKS
         return _reason_below(path, here)
     if path.suffix.lower() in CAPTIONS and not in_masks:
         return _CAPTIONS
@@ -102,5 +102,5 @@ def _reason_below(path: Path, here: FolderFiles) -> _Reason:
     """Why a file in a folder that is not read is not used."""
     if not path.exists():
         return _LINKS
-    kind = "image" if path in here.pictures else "file"
+    kind = "image" if here.is_picture(path) else "file"
     return kind, f"{here.folder.name}/ is not read; of sub-folders only those named as 10_dog are"
