@@ -21,7 +21,8 @@ _BY_NAME = (
     (r"transformer\.blocks[._]\d+[._]attn[12][._]", "Wan"),
     (r"lora_prior_|prior_unet", "Stable Cascade"),
     (r"transformer[._]transformer_blocks[._]\d+[._]attn[._]", "Flux or Stable Diffusion 3"),
-    (r"^(transformer|diffusion_model|lora_transformer)[._]", "a diffusion transformer"),
+    (r"^(transformer|lora_transformer)[._]", "a diffusion transformer"),
+    (r"^diffusion_model\.(?!input_blocks|middle_block|output_blocks)", "a diffusion transformer"),
     (r"lora_te2_|text_encoder_2[._]|conditioner[._]embedders", "Stable Diffusion XL"),
     (r"add_embedding|label_emb|clip_g", "Stable Diffusion XL"),
     (r"(attentions[._]\d+|block_1|blocks_\d+_1|blocks\.\d+\.1)[._]transformer_blocks[._][1-9]",
@@ -41,7 +42,9 @@ _BY_METADATA = (
     (r"hunyuan", "Hunyuan"),
 )
 
-_LORA = re.compile(r"lora|hada_|lokr_|oft_|dora_scale|\.alpha$|on_input$|ia3_l")
+_LORA = re.compile(
+    r"(^|[._])lora[._]|[._](hada|lokr|oft|boft)_|\.(dora_scale|alpha|on_input)$|\.ia3_l"
+)
 _WHOLE = re.compile(r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.")
 _PARTS = (
     (r"^control_model\.|controlnet_|input_hint_block", "a ControlNet"),

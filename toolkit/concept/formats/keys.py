@@ -111,6 +111,8 @@ class KeyReader:
         return module.replace(".", "_").removeprefix("lora_unet_") in self._others
 
     def _find(self, module: str) -> tuple[Part, str] | None:
+        if module.startswith("diffusion_model."):  # ComfyUI's name for the U-Net
+            module = f"lora_unet_{module.removeprefix('diffusion_model.').replace('.', '_')}"
         for prefix, part in (
             ("lora_unet_", Part.UNET),
             ("lora_te1_", Part.TEXT_ENCODER),
