@@ -220,6 +220,26 @@ def test_values_of_another_type_are_named(dtype: torch.dtype, kohya: Path, tiny_
     assert f"holds {str(dtype).removeprefix('torch.')} values" in refused(kohya, tiny_base)
 
 
+def test_tensors_without_values_of_their_own_are_refused(tiny_base: Base, tmp_path: Path) -> None:
+    name = f"{KOHYA}_attn2_to_k.lora_down.weight"
+    for tensor in (torch.ones(2, 32).to_sparse(), torch.ones(2, 32, device="meta")):
+        torch.save({name: tensor, f"{name}2": tensor}, tmp_path / "x.pt")
+        assert "sparse or empty" in refused(tmp_path / "x.pt", tiny_base)
+
+
+def test_a_merged_model_of_other_shapes_is_one_line(tiny_base: Base, tmp_path: Path) -> None:
+    weights = {f"{MODULE}.attn2.to_k.weight": torch.tensor(1.0)}
+    embeddings = {"<a>": torch.ones(16, 32)}
+    torch.save({"unet": weights, "new_concept_embedding": embeddings}, tmp_path / "x.pth")
+    assert "is (), the base's" in refused(tmp_path / "x.pth", tiny_base)
+
+
+def test_what_would_change_nothing_is_refused(kohya: Path, tiny_base: Base) -> None:
+    save_file({name: torch.zeros_like(t) if "up" in name else t
+               for name, t in load_file(kohya).items()}, kohya)  # fmt: skip
+    assert "would change nothing: all its values are 0" in refused(kohya, tiny_base)
+
+
 def test_floats_of_8_bits_are_read(kohya: Path, tiny_base: Base) -> None:
     tensors = load_file(kohya)
     save_file({name: tensor.to(torch.float8_e4m3fn) for name, tensor in tensors.items()}, kohya)

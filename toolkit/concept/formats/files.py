@@ -56,6 +56,11 @@ def flat_tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """
     found = {}
     for name, tensor in content.items():
+        if isinstance(tensor, Mapping):
+            raise InputError(
+                f"{path}: {name} is a group of parts, as a whole model or a training checkpoint "
+                "has; it is no LoRA"
+            )
         if not isinstance(tensor, Tensor):
             raise InputError(f"{path}: {name} is a {type(tensor).__name__}, not a tensor")
         found[name] = finite(tensor, f"{path}: {name}", whole=name.endswith(".alpha"))
@@ -67,6 +72,8 @@ def finite(tensor: Tensor, where: str, whole: bool = False) -> Tensor:
 
     whole: whole numbers are taken as well.
     """
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        raise InputError(f"{where} is a sparse or empty tensor, which no LoRA holds")
     tensor = tensor.detach()
     is_whole = not tensor.is_floating_point() and not tensor.is_complex()
     if is_whole and whole and tensor.dtype is not torch.bool:

@@ -53,7 +53,9 @@ def read_foreign(
         if len(concept.embeddings):
             raise InputError(f"{path} has embeddings of its own: leave out embedding=")
         concept = _with_vectors(concept, _vectors(embedding), base)
-    if not concept.token_names and not (trigger or concept.trigger_words):
+    if not concept.token_names and not _acts(concept):
+        raise InputError(f"{path} would change nothing: all its values are 0, or it holds none")
+    if not concept.token_names and not (trigger.strip() or concept.trigger_words):
         raise InputError(
             f"{path} holds no embeddings: say which words call it, with trigger='...' "
             "(or embedding=FILE, its textual inversion)"
@@ -138,6 +140,12 @@ def _check_kind(content: Mapping[str, Any], path: Path) -> None:
     family = family_of(content)
     if family is not None:
         raise InputError(f"{path} is made for {family}; only LoRAs of {SUPPORTED} can be read")
+
+
+def _acts(concept: Concept) -> bool:
+    """Whether any of its low-rank changes is another than none."""
+    pairs = [*concept.unet.values(), *concept.text_encoder.values()]
+    return any(bool(pair.down.any()) and bool(pair.up.any()) for pair in pairs)
 
 
 def _no_tokens(base: Base) -> Tensor:
