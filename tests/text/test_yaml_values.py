@@ -69,6 +69,23 @@ def test_a_concept_may_be_called_no_and_a_strength_is_any_number() -> None:
     assert layout.regions[0].strength == 0.1
 
 
+def test_a_number_where_text_is_wanted_is_to_be_put_in_quotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (CASES / "ok.yaml").read_text()
+    file = tmp_path / "a.yaml"
+    for value in ("2024", "true", "1.5"):
+        file.write_text(text.replace("name: t", f"name: {value}"))
+        with pytest.raises(InputError, match="must be text: write it in quotes"):
+            read_layouts([file])
+    config = tmp_path / "configs" / "concept" / "rex.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"images: {tmp_path}\nclass_word: 7\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="class_word=7: expected text: write it in quotes"):
+        read_train(["concept=rex"])
+
+
 def test_an_empty_negative_prompt_is_none_at_all() -> None:
     (layout,) = read_layouts([CASES / "yaml_norway" / "neg_null.yaml"])
     assert layout.negative_prompt == ""

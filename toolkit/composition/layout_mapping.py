@@ -147,5 +147,6 @@ def _whole(content: Mapping[str, Any], key: str) -> int:
 def _text(content: Mapping[str, Any], key: str, default: str | None = None) -> str:
     value = content.get(key, default)
     if not isinstance(value, str):
-        raise InputError(f"{key} {value!r}: must be text")
+        quotes = ": write it in quotes" if isinstance(value, int | float) else ""
+        raise InputError(f"{key} {value!r}: must be text{quotes}")
     return value

@@ -59,6 +59,8 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
         return float(value)
     if isinstance(wanted, type) and type(value) is wanted:
         return value
+    if wanted is str and isinstance(value, int | float):
+        raise InputError(f"{where}={shown}: expected text: write it in quotes")
     expected, example = _EXPECTED.get(wanted, ("a list", "[a, b]"))
     raise InputError(f"{where}={shown}: expected {expected}, as {where}={example}")
 
