@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
 from toolkit.base import Base, load_base
 from toolkit.concept import load_concept, save_concept
@@ -54,9 +55,7 @@ def train(config: TrainConfig) -> Path:
     """
     concept, options = config.concept, config.training
     given = check(config)
-    logger.info("%s", given.inventory)
-    for warning in given.warnings:
-        logger.warning("%s", warning)
+    _tell(given)
     images = given.images
     base = _load(config)
     file = concept_path(config.output_dir, config.model.name, concept.name)
@@ -97,6 +96,14 @@ def train(config: TrainConfig) -> Path:
         if trainer.is_global_zero:
             save_concept(training.concept(concept.class_word), file)
     return file
+
+
+@rank_zero_only
+def _tell(given: ConceptFolder) -> None:
+    """Say what there is to train on, and what in the folder is not used."""
+    logger.info("%s", given.inventory)
+    for warning in given.warnings:
+        logger.warning("%s", warning)
 
 
 def _load(config: TrainConfig) -> Base:
