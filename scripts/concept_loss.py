@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     files = [Path(argument) for argument in arguments if argument.endswith(".safetensors")]
     (config,) = read_train([a for a in arguments if not a.endswith(".safetensors")])
     base = load_base(config.model.path, config.model.name)
-    images = read_concept_folder(config.concept.images, config.concept.name)
+    images = read_concept_folder(config.concept.images, config.concept.name).images
     views = ImageViews(base, images, Views((config.model.width, config.model.height)))
     for file in files:
         concept = load_concept(file)

@@ -186,6 +186,12 @@ def test_blocks_by_their_first_numbers(numbered: str, tiny_base: Base, tmp_path:
     save_file(tensors, tmp_path / "x.safetensors")
     read = read_foreign(tmp_path / "x.safetensors", "sks", tiny_base, trigger="sks")
     assert list(read.unet) == [path]
+    dotted = numbered[:-1].replace("blocks_", "blocks.").replace("_1", ".1")
+    comfy = f"diffusion_model.{dotted}.transformer_blocks.0.attn2.to_k"
+    tensors = {key.replace(name, comfy): tensor for key, tensor in tensors.items()}
+    save_file(tensors, tmp_path / "comfy.safetensors")
+    read = read_foreign(tmp_path / "comfy.safetensors", "sks", tiny_base, trigger="sks")
+    assert list(read.unet) == [path]
 
 
 @pytest.mark.parametrize("kind", ["a1111", "kohya", "diffusers"])

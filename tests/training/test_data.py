@@ -13,7 +13,7 @@ DRAWS = Draws(seed=0, batch_size=2, noise_offset=0.01, timesteps=1000)
 
 
 def images_of(base: Base, folder: Path, **views: bool) -> ImageViews:
-    return ImageViews(base, read_concept_folder(folder, "rex"), Views((64, 64), **views))
+    return ImageViews(base, read_concept_folder(folder, "rex").images, Views((64, 64), **views))
 
 
 def same(first: TrainingBatch, second: TrainingBatch) -> bool:

@@ -19,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from toolkit.base.fingerprint import architecture_fingerprint, weights_fingerprint
 from toolkit.base.layers import AttentionLayer, attention_layers
+from toolkit.base.source import Source, check_index, find_source, named_safetensors
 from toolkit.errors import InputError
 
 _AUTOENCODERS: dict[str, Any] = {
@@ -142,36 +143,27 @@ def load_base(
     Raises InputError when there is no such model, or its U-Net has no attention at the guidance
     grid.
     """
-    text = str(path)
     guidance_downscale = guidance_downscale or 4
     try:
-        if text.endswith(".safetensors"):
-            pipeline = StableDiffusionPipeline.from_single_file(text, torch_dtype=dtype)
-            tokenizer, text_encoder = pipeline.tokenizer, pipeline.text_encoder
-            unet, vae = pipeline.unet, pipeline.vae
-            scheduler_config = dict(pipeline.scheduler.config)
-        else:
-            index = DiffusionPipeline.load_config(text)
-            tokenizer = CLIPTokenizer.from_pretrained(text, subfolder="tokenizer")
-            text_encoder = CLIPTextModel.from_pretrained(
-                text, subfolder="text_encoder", dtype=dtype
-            )
-            unet = UNet2DConditionModel.from_pretrained(text, subfolder="unet", torch_dtype=dtype)
-            vae = _load_autoencoder(text, index, dtype)
-            scheduler_config = DPMSolverMultistepScheduler.load_config(text, subfolder="scheduler")
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"cannot load the base model {text}: {reason}") from error
+        source = find_source(str(path))
+        parts = _from_file(source, dtype) if source.is_file else _from_folder(source.path, dtype)
+        _check_parts(parts, str(path))
+    except InputError as error:
+        raise InputError(f"cannot load the base model: {error}") from error
+    except Exception as error:  # the libraries raise all kinds for damaged and incomplete folders
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"cannot load the base model {path}: {reason}") from error
+    unet, text_encoder, vae = parts.unet, parts.text_encoder, parts.vae
     modules = [module for module in (text_encoder, unet, vae) if module is not None]
     for module in modules:
         module.requires_grad_(False).eval().to(device)
     base = Base(
         name=name,
-        tokenizer=tokenizer,
+        tokenizer=parts.tokenizer,
         text_encoder=text_encoder,
         unet=unet,
         vae=vae,
-        scheduler_config=scheduler_config,
+        scheduler_config=parts.scheduler_config,
         guidance_downscale=guidance_downscale,
         architecture=architecture_fingerprint(unet, text_encoder),
         weights=weights_fingerprint(unet, text_encoder),
@@ -183,6 +175,62 @@ def load_base(
             f"of {have}"
         )
     return base
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a base is made of."""
+
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL | AutoencoderTiny | None
+    scheduler_config: dict[str, Any]
+
+
+def _from_file(source: Source, dtype: torch.dtype) -> _Parts:
+    with named_safetensors(Path(source.path)) as file:
+        pipeline = StableDiffusionPipeline.from_single_file(
+            file, config=source.config, torch_dtype=dtype
+        )
+    return _Parts(
+        pipeline.tokenizer,
+        pipeline.text_encoder,
+        pipeline.unet,
+        pipeline.vae,
+        dict(pipeline.scheduler.config),
+    )
+
+
+def _from_folder(path: str, dtype: torch.dtype) -> _Parts:
+    """From a folder or a hub id."""
+    index = DiffusionPipeline.load_config(path)
+    check_index(index, path)
+    return _Parts(
+        CLIPTokenizer.from_pretrained(path, subfolder="tokenizer"),
+        CLIPTextModel.from_pretrained(path, subfolder="text_encoder", dtype=dtype),
+        UNet2DConditionModel.from_pretrained(path, subfolder="unet", torch_dtype=dtype),
+        _load_autoencoder(path, index, dtype),
+        DPMSolverMultistepScheduler.load_config(path, subfolder="scheduler"),
+    )
+
+
+def _check_parts(parts: _Parts, path: str) -> None:
+    """Raise InputError for a U-Net that needs more than latents and this text encoder."""
+    config = parts.unet.config
+    if config.addition_embed_type is not None:
+        raise InputError(f"{path} is a Stable Diffusion XL model; only 1.x can be used as a base")
+    if config.in_channels != config.out_channels:
+        raise InputError(
+            f"{path} is an inpainting or editing model: its U-Net reads {config.in_channels} "
+            f"channels and gives {config.out_channels}"
+        )
+    width = parts.text_encoder.config.hidden_size
+    if config.cross_attention_dim != width:
+        raise InputError(
+            f"{path}: its U-Net reads text {config.cross_attention_dim} wide, and its text encoder "
+            f"gives {width}"
+        )
 
 
 def _load_autoencoder(path: str, index: dict[str, Any], dtype: torch.dtype) -> Any:

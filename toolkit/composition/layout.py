@@ -134,9 +134,12 @@ def names_concept(prompt: str, concept: str) -> bool:
     return re.search(rf"<{re.escape(name_of(concept))}\d*>", prompt) is not None
 
 
+_TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+
+
 def is_file(concept: str) -> bool:
     """Whether a layout's `concept` is a file that holds one, and not a name."""
-    return Path(concept).suffix in (".safetensors", ".pth", ".pt", ".bin")
+    return "/" in concept or Path(concept).suffix.lower() in _TENSOR_FILES
 
 
 def name_of(concept: str) -> str:

@@ -1,15 +1,15 @@
 """Layouts from files: one in each YAML file, many in a JSONL file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from toolkit.composition.layout import Layout, is_file
 from toolkit.composition.layout_mapping import layout_from_mapping
 from toolkit.errors import InputError
+from toolkit.text.files import read_text, split_lines
+from toolkit.text.json_values import read_json
+from toolkit.text.yaml_values import read_yaml
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ def read_layouts(files: Sequence[Path]) -> list[Layout]:
     """One layout of each YAML file. Raises InputError for a wrong one, or names that repeat."""
     layouts: dict[str, Layout] = {}
     for path in files:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+        content = read_yaml(read_text(path), str(path))
         if not isinstance(content, dict):
             raise InputError(f"{path}: is no layout")
         layout = _found_from(path.parent, layout_from_mapping(content, str(path)))
@@ -55,16 +52,12 @@ def read_lines(path: Path) -> Lines:
     layouts: dict[int, Layout] = {}
     rejected: list[Rejected] = []
     first_lines: dict[str, int] = {}
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(split_lines(read_text(path)), 1):
         if not line.strip():
             continue
         name: str | None = None
         try:
-            content = json.loads(line)
+            content = read_json(line, "the line")
             if not isinstance(content, dict):
                 raise InputError("is no layout")
             name = str(content["name"]) if "name" in content else None
@@ -73,8 +66,6 @@ def read_lines(path: Path) -> Lines:
                 raise InputError(
                     f"name {layout.name} stands in line {first_lines[layout.name]} already"
                 )
-        except ValueError as error:
-            rejected.append(Rejected(number, name, f"is not JSON: {error}"))
         except InputError as error:
             rejected.append(Rejected(number, name, str(error)))
         else:

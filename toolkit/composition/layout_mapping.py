@@ -25,10 +25,11 @@ def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
         steers = content.get("conditions") or []
         if not isinstance(steers, list):
             raise InputError("conditions: must be a list")
+        unwanted = content.get("negative_prompt")
         return Layout(
             name=_text(content, "name"),
             prompt=_text(content, "prompt"),
-            negative_prompt=_text(content, "negative_prompt", ""),
+            negative_prompt="" if unwanted is None else _text(content, "negative_prompt"),
             width=_whole(content, "width"),
             height=_whole(content, "height"),
             background=_text(content, "background") if content.get("background") else None,
@@ -146,5 +147,6 @@ def _whole(content: Mapping[str, Any], key: str) -> int:
 def _text(content: Mapping[str, Any], key: str, default: str | None = None) -> str:
     value = content.get(key, default)
     if not isinstance(value, str):
-        raise InputError(f"{key} {value!r}: must be text")
+        quotes = ": write it in quotes" if isinstance(value, int | float) else ""
+        raise InputError(f"{key} {value!r}: must be text{quotes}")
     return value

@@ -12,6 +12,7 @@ import torch
 from lightning import Trainer
 
 from toolkit.base import Base, load_base
+from toolkit.base.source import find_source
 from toolkit.composition.batch_size import pictures_that_fit
 from toolkit.composition.checks import check
 from toolkit.composition.data import Items
@@ -29,6 +30,7 @@ from toolkit.concept import Concept
 from toolkit.concept.file import concept_path, load_concept
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.shelf import Shelf
+from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import (
     ComposeConfig,
     LoggerConfig,
@@ -149,6 +151,8 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
         if not layouts and not numbered:
             _refuse(rejected)
 
+    if Path(job.model.path).exists():  # what is no base is told before what is not trained on it
+        find_source(job.model.path)
     files = concept_files(layouts, job.output_dir, job.model)
     leave_out_wrong(lambda own: files.update(concept_files([own], job.output_dir, job.model)))
     base = load_base(
@@ -240,10 +244,8 @@ def concept_files(
     for name in filter(is_file, missing):
         raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
-        command = f"toolkit train concept={','.join(missing)}"
-        if model.name != "mini":
-            command += f" model={model.name}"
-        raise InputError(f"not trained yet: {', '.join(missing)}; run: {command}")
+        typed = training_arguments(missing, model.name, model.path, output_dir)
+        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
     return paths
 
 

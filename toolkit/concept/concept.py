@@ -93,8 +93,7 @@ class Concept:
         if self.architecture and self.architecture != base.architecture:
             raise InputError(
                 f"concept {self.name} was trained on {self.base_name or 'another base'}, whose "
-                f"architecture differs from that of {base.name}: train it again with "
-                f"model={base.name}"
+                f"architecture differs from that of {base.name}: train it again on {base.name}"
             )
         if len(self.embeddings):
             expected = (len(base.layers), base.text_encoder.config.hidden_size)

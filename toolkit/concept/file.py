@@ -1,6 +1,7 @@
 """Concept files: one .safetensors each, written whole or not at all."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ FORMAT_VERSION = "1"
 _EMBEDDINGS = "token_embeddings"
 _UNET = "unet."
 _TEXT_ENCODER = "text_encoder.text_model."
+_LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -27,7 +29,10 @@ def concept_path(output_dir: Path, model: str, name: str) -> Path:
 
 
 def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write `concept` to `path`; `dtype` is float16 or float32."""
+    """Write `concept` to `path`; `dtype` is float16 or float32.
+
+    What float16 cannot hold is written in float32.
+    """
     tensors: dict[str, Tensor] = {_EMBEDDINGS: concept.embeddings}
     for prefix, changes in ((_UNET, concept.unet), (_TEXT_ENCODER, concept.text_encoder)):
         for name, pair in changes.items():
@@ -47,9 +52,10 @@ def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float1
         "base_weights": concept.weights,
         "training": json.dumps(dict(concept.training), sort_keys=True),
     }
-    stored = {
-        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()
-    }
+    cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if not all(_survives(tensor, dtype) for tensor in cpu.values()):
+        dtype = torch.float32
+    stored = {name: tensor.to(dtype) for name, tensor in cpu.items()}
     with whole_file(path) as temporary:
         save_file(stored, temporary, metadata)
 
@@ -65,7 +71,7 @@ def load_concept(path: Path) -> Concept:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, LookupError) as error:
         raise InputError(f"{path} is not a whole .safetensors file: {error}") from error
     if metadata.get("format") != FORMAT or _EMBEDDINGS not in tensors:
         raise InputError(f"{path} is not a concept file of this toolkit")
@@ -75,23 +81,48 @@ def load_concept(path: Path) -> Concept:
             f"this toolkit reads {FORMAT_VERSION}"
         )
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+        if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise InputError(f"{path}: {name} holds values that are not finite")
     embeddings = tensors.pop(_EMBEDDINGS)
-    return Concept(
-        name=metadata["name"],
-        embeddings=embeddings,
-        token_names=tuple(json.loads(metadata["token_names"])),
-        trigger_words=metadata["trigger_words"],
-        class_word=metadata["class_word"],
-        scale=float(metadata["scale"]),
-        unet=_pairs(tensors, _UNET, path),
-        text_encoder=_pairs(tensors, _TEXT_ENCODER, path),
-        base_name=metadata["base_name"],
-        architecture=metadata["base_architecture"],
-        weights=metadata["base_weights"],
-        training=json.loads(metadata["training"]),
-    )
+    try:
+        return Concept(
+            name=metadata["name"],
+            embeddings=embeddings,
+            token_names=_token_names(metadata["token_names"]),
+            trigger_words=metadata["trigger_words"],
+            class_word=metadata["class_word"],
+            scale=_finite(metadata["scale"]),
+            unet=_pairs(tensors, _UNET, path),
+            text_encoder=_pairs(tensors, _TEXT_ENCODER, path),
+            base_name=metadata["base_name"],
+            architecture=metadata["base_architecture"],
+            weights=metadata["base_weights"],
+            training=dict(json.loads(metadata["training"])),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: its metadata is damaged ({error})") from error
+
+
+def _survives(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether `dtype` holds a tensor's values: none becomes infinite, and few become nothing."""
+    stored = tensor.to(dtype).float()
+    if not stored.isfinite().all():
+        return False
+    return bool((stored - tensor.float()).norm() <= _LOSS * tensor.float().norm())
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+def _token_names(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("token_names is no list of words")
+    return tuple(names)
 
 
 def _pairs(tensors: dict[str, Tensor], prefix: str, path: Path) -> dict[str, LowRank]:
@@ -104,6 +135,10 @@ def _pairs(tensors: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Low
             raise InputError(f"{path}: unknown tensor {name}")
         sides.setdefault(match["path"], {})[match["side"]] = tensor
     for name, pair in sides.items():
-        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+        if (
+            set(pair) != {"A", "B"}
+            or not pair["A"].ndim == pair["B"].ndim == 2
+            or pair["A"].shape[0] != pair["B"].shape[1]
+        ):
             raise InputError(f"{path}: {prefix}{name} is not a matching pair of lora_A and lora_B")
     return {name: LowRank(pair["A"], pair["B"]) for name, pair in sides.items()}

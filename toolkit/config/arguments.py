@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.config.lookup import find_config
-from toolkit.config.values import parse_any
 from toolkit.errors import InputError
+from toolkit.text.yaml_values import read_scalar
 
 
 def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
@@ -33,7 +33,7 @@ def seeds(value: object) -> tuple[int, ...]:
     wrong = InputError(f"seeds={value}: expected a count or a list, as seeds=8 or seeds=[7,11]")
     if isinstance(value, str):
         listed = "," in value and not value.startswith("[")
-        value = parse_any(f"[{value}]" if listed else value)
+        value = read_scalar(f"[{value}]" if listed else value)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return tuple(range(value))
     if not isinstance(value, list) or not value:
@@ -87,10 +87,12 @@ def concept_name(value: object) -> str:
 
 def _layout_file(name: str) -> Path:
     path = Path(name).expanduser()
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         raise InputError(f"layout={name}: a file of many layouts is given with layouts={name}")
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if path.suffix.lower() in (".yaml", ".yml") or len(path.parts) > 1:
         if not path.is_file():
             raise InputError(f"layout={name}: there is no such file")
+        return path
+    if path.suffix and path.is_file():
         return path
     return find_config("layout", name)

@@ -31,8 +31,9 @@ from toolkit.config.schema import (
 )
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
-from toolkit.config.values import build, parse, parse_any
+from toolkit.config.values import build, parse
 from toolkit.errors import InputError
+from toolkit.text.yaml_values import read_scalar
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def read_sample(arguments: Sequence[str]) -> SampleConfig:
 def read_import(arguments: Sequence[str]) -> ImportConfig:
     """The config of reading one file that others made."""
     file, others = take_first(arguments, "file to import")
-    if not Path(file).expanduser().is_file():
+    if not Path(file).expanduser().exists():
         raise InputError(f"there is no file {file}")
     content = _read(IMPORT, split_arguments(others))
     if "name" not in content:
@@ -255,7 +256,7 @@ def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) 
             continue
         value: object = text
         if section == "trainer":
-            value = parse_any(text)
+            value = read_scalar(text)
         elif name not in shape.own:
             value = parse(text, keys[name].annotation, name)
         into = content

@@ -3,6 +3,8 @@
 An installed package holds `configs` and `datasets` itself; an editable install uses the clone's.
 """
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import toolkit
@@ -58,7 +60,7 @@ def find_base(path: str) -> str:
         or not is_hub_id
         or path[0] in "./~"
         or path.endswith("/")
-        or local.suffix in _FILES
+        or local.suffix.lower() in _FILES
     ):
         raise InputError(f"model.path={path}: no such file or folder, and no hub id")
     return path
@@ -66,8 +68,29 @@ def find_base(path: str) -> str:
 
 def base_name(path: str) -> str:
     """The last part of a base's path, without the suffix of a weights file."""
-    last = Path(path).expanduser().resolve().name
-    return Path(last).stem if Path(last).suffix in _FILES else last
+    last = Path(Path(path).expanduser().resolve().name)
+    return last.stem if last.suffix.lower() in _FILES else last.name
+
+
+def training_arguments(
+    concepts: Sequence[str], model: str, model_path: str, output_dir: Path
+) -> str:
+    """What to type after `toolkit train` to have concepts on the base of this name and path."""
+    words = [f"concept={','.join(concepts)}"]
+    if len(concepts) == 1 and concepts[0] not in choices("concept"):
+        words += ["concept.images=FOLDER", "concept.class_word=WORD"]
+    words += _model_arguments(model, model_path)
+    if output_dir != Path("outputs"):
+        words.append(f"output_dir={output_dir}")
+    return " ".join(map(shlex.quote, words))
+
+
+def _model_arguments(name: str, path: str) -> list[str]:
+    if Path(path).is_relative_to(_PACKAGE):
+        return [] if name == "mini" else [f"model={name}"]
+    if name in choices("model") and base_name(path) != name:
+        return [f"model={name}"]
+    return [f"model.path={path}", *([] if base_name(path) == name else [f"model.name={name}"])]
 
 
 _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

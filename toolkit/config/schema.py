@@ -17,6 +17,13 @@ class Format(StrEnum):
     KOHYA = "kohya"
     MIX_OF_SHOW = "mix_of_show"
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What its files may end in; the first is usual."""
+        if self is Format.MIX_OF_SHOW:
+            return (".pth", ".pt", ".bin", ".ckpt")
+        return (".safetensors",)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -310,19 +317,31 @@ class ExportConfig:
     format: Format
     """Which programs it is for."""
     to: Path | None = None
-    """The file to write; null: outputs/exports/MODEL/NAME and the format's name."""
+    """The file to write, or a folder for it; null: outputs/exports/MODEL."""
     output_dir: Path = Path("outputs")
     """Where everything is written."""
 
     def __post_init__(self) -> None:
         check_concept_name(self.concept)
+        if self.to is None or self.to.is_dir():
+            return
+        suffixes = self.format.suffixes
+        if self.to.suffix.lower() not in suffixes:
+            raise InputError(
+                f"to={self.to}: a file for format={self.format} ends in {' or '.join(suffixes)}; a "
+                "folder must be there already"
+            )
+        above = next(folder for folder in self.to.parents if folder.exists())
+        if not above.is_dir():
+            raise InputError(f"to={self.to}: {above} is a file and no folder")
 
     @property
     def target(self) -> Path:
         """The file that is written."""
-        suffix = ".pth" if self.format is Format.MIX_OF_SHOW else ".safetensors"
-        folder = self.output_dir / "exports" / self.model.name
-        return self.to or folder / f"{self.concept}_{self.format}{suffix}"
+        if self.to is not None and not self.to.is_dir():
+            return self.to
+        folder = self.to or self.output_dir / "exports" / self.model.name
+        return folder / f"{self.concept}_{self.format}{self.format.suffixes[0]}"
 
 
 def _at_least(key: str, value: float, least: int) -> None:

@@ -1,6 +1,5 @@
 """Text that a person typed, and values that a YAML file holds, checked against a schema's types."""
 
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -16,24 +15,9 @@ from toolkit.config.schema import TrainerConfig
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument
 from toolkit.errors import InputError
+from toolkit.text.yaml_values import read_scalar
 
 Schema = TypeVar("Schema")
-
-
-class _Scalars(yaml.SafeLoader):
-    """YAML 1.2's scalars: `on` and `12:30:00` are text, 1e-4 is a number."""
-
-
-_Scalars.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|false|True|False", "tfTF"),
-    ("null", r"null|~|", "n~\0"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+0123456789."),
-):
-    _Scalars.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first.replace("\0", ""))
-    )
 
 
 def parse(text: str, annotation: Any, where: str) -> Any:
@@ -49,13 +33,8 @@ def parse(text: str, annotation: Any, where: str) -> Any:
         return check(text, annotation, where)
     if get_origin(wanted) is tuple and get_args(wanted)[0] is str:
         listed = text.startswith("[") and text.endswith("]")
-        return check(_yaml(text, yaml.BaseLoader) if listed else [text], annotation, where, text)
-    return check(_yaml(text, _Scalars), annotation, where, text)
-
-
-def parse_any(text: str) -> Any:
-    """What `text` means where nothing says what is expected: YAML, or else the text itself."""
-    return _yaml(text, _Scalars)
+        return check(_texts(text) if listed else [text], annotation, where, text)
+    return check(read_scalar(text), annotation, where, text)
 
 
 def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
@@ -74,12 +53,14 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
         return tuple(check(part, item, where, shown) for part in value)
     if _is_choice(wanted):
         return _choose(value, wanted, where)
-    if wanted is Path and isinstance(value, str | Path) and str(value) not in ("", "."):
+    if wanted is Path and isinstance(value, str | Path) and value != "":
         return Path(value)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(wanted, type) and type(value) is wanted:
         return value
+    if wanted is str and isinstance(value, int | float):
+        raise InputError(f"{where}={shown}: expected text: write it in quotes")
     expected, example = _EXPECTED.get(wanted, ("a list", "[a, b]"))
     raise InputError(f"{where}={shown}: expected {expected}, as {where}={example}")
 
@@ -111,10 +92,11 @@ def build(schema: type[Schema], content: Any, where: str = "") -> Schema:
     return schema(**values)
 
 
-def _yaml(text: str, loader: Any) -> Any:
+def _texts(text: str) -> Any:
+    """`[one, 7]` as a list in which everything is text."""
     try:
-        return yaml.load(text, Loader=loader)
-    except yaml.YAMLError:
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError):
         return text
 
 

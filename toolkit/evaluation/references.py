@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from PIL import Image
 
 from toolkit.base import Base
 from toolkit.composition.writer import to_image
-from toolkit.config.lookup import find_config, find_dataset
+from toolkit.config.lookup import choices, find_config, find_dataset
 from toolkit.errors import InputError
+from toolkit.text.files import read_text
+from toolkit.text.yaml_values import read_yaml
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
 from toolkit.training.pictures import pixels_of, read_mask, read_picture
 
@@ -63,7 +64,9 @@ def read_references(concepts: Sequence[str]) -> dict[str, tuple[Reference, ...]]
     Raises InputError when a concept's images cannot be found or read.
     """
     return {
-        name: tuple(_reference(image) for image in read_concept_folder(_folder_of(name), name))
+        name: tuple(
+            _reference(image) for image in read_concept_folder(_folder_of(name), name).images
+        )
         for name in concepts
     }
 
@@ -98,17 +101,18 @@ def _reference(image: ConceptImage) -> Reference:
     picture = read_picture(image.path)
     if image.mask is None:
         return Reference(picture, None)
-    mask = read_mask(image.mask).resize(picture.size).point(lambda value: 255 * (value >= 128))
+    mask = read_mask(image.mask, image.path).point(lambda value: 255 * (value >= 128))
     return Reference(picture, mask.getbbox())
 
 
 def _folder_of(name: str) -> Path:
     """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
-    try:
-        content = yaml.safe_load(find_config("concept", name).read_text())
-        images = Path(str(content["images"]))
-    except (InputError, KeyError, TypeError):
-        images = Path("datasets") / name
+    images = Path("datasets") / name
+    if name in choices("concept"):
+        file = find_config("concept", name)
+        content = read_yaml(read_text(file), str(file))
+        if isinstance(content, dict) and "images" in content:
+            images = Path(str(content["images"]))
     try:
         return find_dataset(images)
     except InputError as error:

@@ -92,16 +92,13 @@ class ImageViews:
     @torch.no_grad()
     def _encode(self, index: int, mirrored: bool, place: tuple[float, float]) -> _View:
         image = self.images[index]
-        picture = read_picture(image.path)
-        pixels = pixels_of(fit(picture, *self.views.size, place))
+        pixels = pixels_of(fit(read_picture(image.path), *self.views.size, place))
         if mirrored:
             pixels = pixels.flip(-1)
         latents = self.base.encode(pixels[None])[0].float().cpu()
         mask = None
         if image.mask is not None:
-            mask = pixels_of(
-                fit(read_mask(image.mask).resize(picture.size), *self.views.size, place)
-            )
+            mask = pixels_of(fit(read_mask(image.mask, image.path), *self.views.size, place))
             if mirrored:
                 mask = mask.flip(-1)
             mask = functional.adaptive_avg_pool2d(mask, (latents.shape[1], latents.shape[2]))

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from toolkit.errors import InputError
+from toolkit.training.depth import check_high_bytes, eight_bits, is_deep
+from toolkit.training.image_files import Stored, open_image, orientation_of, told_of, turned
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_WHOLE_ALPHA = {"RGBa": "RGBA", "La": "LA"}
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -17,28 +19,46 @@ def read_picture(path: Path) -> Image.Image:
 
     Raises InputError, naming the file, when it is damaged or no picture.
     """
-    image = _read(path)
-    if image.mode.startswith("I"):  # 16-bit gray: PIL's own conversion would clip it
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    stored = open_image(path)
+    with told_of(path):
+        image = _eight_bits(stored, path)
+        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+            image = image.convert(_WHOLE_ALPHA.get(image.mode, "RGBA")).convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return turned(image.convert("RGB"), stored.orientation)
 
 
-def read_mask(path: Path) -> Image.Image:
+def read_mask(path: Path, picture: Path | None = None) -> Image.Image:
     """The mask as one channel: white where the subject is; a mask in the alpha channel counts too.
 
-    Raises InputError, naming the file, when it is damaged or nothing in it is white.
+    picture: whose mask it is. The mask then comes in the picture's size; one that was drawn on the
+    pixels as the picture's file stores them is turned with it.
+    Raises InputError, naming the file, when it is damaged, nothing in it is white, or its shape is
+    not the picture's.
     """
-    image = _read(path)
-    if image.mode in ("RGBA", "LA") and np.asarray(image.getchannel("A")).min() < 255:
-        image = image.getchannel("A")
-    mask = image.convert("L")
-    if np.asarray(mask).max() < 128:
-        raise InputError(f"{path} (a mask in which nothing is white)")
-    return mask
+    stored = open_image(path)
+    with told_of(path):
+        mask = _eight_bits(stored, path)
+        if mask.mode in ("RGBA", "LA", "PA") and np.asarray(mask.getchannel("A")).min() < 255:
+            mask = mask.getchannel("A")
+        mask = mask.convert("L")
+    largest = int(np.asarray(mask).max())
+    if largest < 128:
+        raise InputError(
+            f"{path} (a mask in which nothing is white: its largest value is {largest} of 255)"
+        )
+    if picture is None:
+        return turned(mask, stored.orientation)
+    return _laid_on(open_image(picture), mask, stored.orientation, path)
+
+
+def turn_is_unsure(mask: Path, picture: Path) -> bool:
+    """Whether a mask's size does not tell if it was drawn on the picture as it is to be seen."""
+    if orientation_of(picture) == 1:
+        return False
+    seen, own = open_image(picture), open_image(mask)
+    return seen.orientation != own.orientation and seen.image.size == seen.upright_size
 
 
 def fit(
@@ -57,12 +77,34 @@ def pixels_of(image: Image.Image) -> Tensor:
     return values[None] if values.ndim == 2 else values.permute(2, 0, 1)
 
 
-def _read(path: Path) -> Image.Image:
+def _eight_bits(stored: Stored, path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} (not a picture)") from error
-    except _UNREADABLE as error:
-        raise InputError(f"{path} ({str(error).strip() or 'damaged'})") from error
+        if is_deep(stored.image):
+            return eight_bits(stored.image)
+        if stored.high_bytes:
+            check_high_bytes(stored.image)
+    except InputError as error:
+        raise InputError(f"{path} ({error})") from error
+    return stored.image
+
+
+def _laid_on(picture: Stored, mask: Image.Image, orientation: int, path: Path) -> Image.Image:
+    """The mask over the upright picture: as it says itself, as it is, or turned as the picture."""
+    size = picture.upright_size
+    ways = [turned(mask, orientation), mask, turned(mask, picture.orientation)]
+    for fits in (lambda way: way.size == size, lambda way: _same_shape(way.size, size)):
+        for way in filter(fits, ways):
+            return way.resize(size)
+    raise InputError(
+        f"{path} (a mask of {mask.width} x {mask.height} pixels, where the picture is {size[0]} x "
+        f"{size[1]}: draw it on that picture)"
+    )
+
+
+def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes have one ratio, but for the rounding of a size to whole pixels."""
+    (width, height), (other_width, other_height) = sorted((first, second))
+    return (
+        abs(width - other_width * height / other_height) < 1
+        or abs(height - other_height * width / other_width) < 1
+    )

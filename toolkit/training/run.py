@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
 from toolkit.base import Base, load_base
 from toolkit.concept import load_concept, save_concept
@@ -20,7 +21,12 @@ from toolkit.errors import InputError, RunError
 from toolkit.files import sha256_of
 from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.training.checkpoints import Checkpoints, Interrupted
-from toolkit.training.concept_folder import ConceptImage, names_concept, read_concept_folder
+from toolkit.training.concept_folder import (
+    ConceptFolder,
+    ConceptImage,
+    names_concept,
+    read_concept_folder,
+)
 from toolkit.training.data import ConceptData, Draws, Views
 from toolkit.training.ed_lora import initial_embeddings, lora_injected
 from toolkit.training.measurements import Measurements, TimeLeft
@@ -32,8 +38,8 @@ logger = logging.getLogger(__name__)
 _NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 
 
-def check(config: TrainConfig) -> tuple[ConceptImage, ...]:
-    """The concept's images. Raises InputError when they, or the sample prompts, are wrong."""
+def check(config: TrainConfig) -> ConceptFolder:
+    """What the concept's folder holds. Raises InputError when it, or a sample prompt, is wrong."""
     _check_prompts(config.training.sample_prompts, config.concept.name)
     return read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
@@ -48,7 +54,9 @@ def train(config: TrainConfig) -> Path:
     KeyboardInterrupt on Ctrl-C, after the checkpoint was saved.
     """
     concept, options = config.concept, config.training
-    images = check(config)
+    given = check(config)
+    _tell(given)
+    images = given.images
     base = _load(config)
     file = concept_path(config.output_dir, config.model.name, concept.name)
     folder = config.output_dir / "runs" / "train" / config.model.name / concept.name
@@ -88,6 +96,14 @@ def train(config: TrainConfig) -> Path:
         if trainer.is_global_zero:
             save_concept(training.concept(concept.class_word), file)
     return file
+
+
+@rank_zero_only
+def _tell(given: ConceptFolder) -> None:
+    """Say what there is to train on, and what in the folder is not used."""
+    logger.info("%s", given.inventory)
+    for warning in given.warnings:
+        logger.warning("%s", warning)
 
 
 def _load(config: TrainConfig) -> Base:

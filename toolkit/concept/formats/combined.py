@@ -44,7 +44,7 @@ def low_rank_difference(
             if map_path not in linears:
                 raise InputError(f"{path}: the base has no map {name}")
             own = linears[map_path].weight.float().flatten(1)
-            if weight.flatten(1).shape != own.shape:
+            if weight.ndim < 2 or weight.flatten(1).shape != own.shape:
                 raise InputError(
                     f"{path}: {name} is {tuple(weight.shape)}, the base's {tuple(own.shape)}"
                 )

@@ -31,6 +31,10 @@ class Key:
     role: str
 
 
+class NoSuchMap(InputError):
+    """A key that names a map which the base does not have."""
+
+
 _ROLE = re.compile(
     r"(?P<module>.+?)(?:"
     r"\.lora_(?P<ab>[AB])(?:\.[^.]+)?\.weight"
@@ -45,11 +49,18 @@ _OTHER_METHODS = {
     "lora_magnitude_vector": "DoRA",
     "oft_": "OFT",
     ".diff": "full weight differences",
+    ".w_norm": "full weight differences",
+    ".on_input": "(IA)^3",
+    "ia3_l": "(IA)^3",
+    "lora_E": "AdaLoRA",
+    "vera_lambda": "VeRA",
+    ".scalar": "LyCORIS with a trained scale",
+    ".bias": "LoRA that was trained with bias",
 }
-_SDXL = re.compile(
-    r"lora_te2_|text_encoder_2\.|add_embedding|label_emb|transformer_blocks[._][1-9]"
-)
 # Stable Diffusion's first code names its blocks by their number in one list.
+_NUMBERED_CONVOLUTION = re.compile(
+    r"(input|output)_blocks_\d+_\d_(in_layers|out_layers|skip|conv|op)|middle_block_[02]_"
+)
 _NUMBERED = re.compile(r"(?P<half>input|output)_blocks_(?P<number>\d+)_1_")
 
 
@@ -77,20 +88,18 @@ class KeyReader:
         for mark, method in _OTHER_METHODS.items():
             if mark in key:
                 raise InputError(f"it is a {method} ({key}); only plain LoRAs can be read")
-        if _SDXL.search(key):
-            raise InputError(f"it is made for Stable Diffusion XL ({key}), not 1.x")
         match = _ROLE.fullmatch(key)
         if match is None:
             raise InputError(f"{key} is no part of a LoRA")
         role = match["side"] or {"A": "down", "B": "up", None: "alpha"}[match["ab"]]
         found = self._find(match["module"])
         if found is None:
-            if match["module"].replace(".", "_").removeprefix("lora_unet_") in self._others:
+            if _acts_on_the_whole(match["module"]) or self._is_convolution(match["module"]):
                 raise InputError(
                     f"it changes convolutions ({key}), which cannot act inside a box; only "
                     "LoRAs of attention and feed-forward maps can be read"
                 )
-            raise InputError(f"{key}: the base has no such map")
+            raise NoSuchMap(f"{key}: the base has no such map")
         part, path = found
         if part is Part.UNET and ".attentions." not in path:
             raise InputError(
@@ -98,7 +107,12 @@ class KeyReader:
             )
         return Key(part, path, role)
 
+    def _is_convolution(self, module: str) -> bool:
+        return module.replace(".", "_").removeprefix("lora_unet_") in self._others
+
     def _find(self, module: str) -> tuple[Part, str] | None:
+        if module.startswith("diffusion_model."):  # ComfyUI's name for the U-Net
+            module = f"lora_unet_{module.removeprefix('diffusion_model.').replace('.', '_')}"
         for prefix, part in (
             ("lora_unet_", Part.UNET),
             ("lora_te1_", Part.TEXT_ENCODER),
@@ -116,6 +130,11 @@ class KeyReader:
                 if path in self._paths[part]:
                     return part, path
         return None
+
+
+def _acts_on_the_whole(module: str) -> bool:
+    """Whether a module lies in the U-Net's first numbering and outside its attention."""
+    return bool(_NUMBERED_CONVOLUTION.search(module.replace(".", "_")))
 
 
 def _spellings(path: str, part: Part) -> list[str]:

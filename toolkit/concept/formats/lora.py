@@ -1,6 +1,6 @@
 """LoRAs by kohya's tools, diffusers and PEFT."""
 
-import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from toolkit.base import Base
+from toolkit.base.families import family_in
 from toolkit.concept.concept import LowRank
-from toolkit.concept.formats.keys import Key, KeyReader, Part
+from toolkit.concept.formats.keys import Key, KeyReader, NoSuchMap, Part
+from toolkit.concept.formats.scale import scales_of
 from toolkit.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def read_lora(
@@ -26,19 +30,11 @@ def read_lora(
     PEFT's adapter_config.json (`adapter`) tell alpha; without any it is the rank.
     Raises InputError when a part is missing, of another shape, or cannot act on `base`.
     """
-    reader = KeyReader(base)
-    found: dict[tuple[Part, str], dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        try:
-            key = reader.read(name)
-        except InputError as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-        halves = found.setdefault((key.part, key.path), {})
-        if key.role in halves:
-            raise InputError(f"{path}: {key.path} stands in it twice")
-        halves[key.role] = _as_matrix(tensor, key, path)
+    found = _halves(tensors, metadata, base, path)
     changes: dict[Part, dict[str, LowRank]] = {part: {} for part in Part}
-    alphas = _Alphas(metadata, adapter, path)
+    told = any("alpha" not in halves for halves in found.values())
+    scales = scales_of(metadata, adapter, path) if told else {}
+    still = []
     for (part, module), halves in found.items():
         if not {"down", "up"} <= set(halves):
             raise InputError(f"{path}: {module} lacks one half of its LoRA")
@@ -49,9 +45,46 @@ def read_lora(
                 "which do not fit each other"
             )
         rank = down.shape[0]
-        alpha = float(halves["alpha"]) if "alpha" in halves else alphas.of(part, rank)
-        changes[part][module] = LowRank(down.float(), up.float() * (alpha / rank))
+        if "alpha" in halves:
+            scale = float(halves["alpha"]) / rank
+        else:
+            scale = scales[part].of(module, rank)
+        if scale == 0:
+            still.append(module)
+        pair = LowRank(down.float(), up.float() * scale)
+        if not (pair.down.isfinite().all() and pair.up.isfinite().all()):
+            raise InputError(f"{path}: values of {module} are too large for a number of 32 bits")
+        changes[part][module] = pair
+    if still and len(still) == len(found):
+        raise InputError(
+            f"{path} would change nothing: its alpha is 0. Set it to the number that it was "
+            "trained with, or to its rank"
+        )
+    if still:
+        log.warning("%s: alpha is 0 for %d of %d maps", path, len(still), len(found))
     return changes
+
+
+def _halves(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], base: Base, path: Path
+) -> dict[tuple[Part, str], dict[str, Tensor]]:
+    """The tensors by the map that they change and their role."""
+    reader = KeyReader(base)
+    found: dict[tuple[Part, str], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        try:
+            key = reader.read(name)
+        except NoSuchMap as error:
+            family = family_in(metadata)
+            made_for = f"it is made for {family}" if family else "it is made for another model"
+            raise InputError(f"{path} cannot be read: {made_for}, or damaged: {error}") from error
+        except InputError as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        halves = found.setdefault((key.part, key.path), {})
+        if key.role in halves:
+            raise InputError(f"{path}: {key.path} stands in it twice")
+        halves[key.role] = _as_matrix(tensor, key, path)
+    return found
 
 
 def _as_matrix(tensor: Tensor, key: Key, path: Path) -> Tensor:
@@ -65,23 +98,3 @@ def _as_matrix(tensor: Tensor, key: Key, path: Path) -> Tensor:
     if tensor.ndim != 2 or 0 in tensor.shape:
         raise InputError(f"{path}: {key.path} has the shape {tuple(tensor.shape)}, not two sides")
     return tensor
-
-
-class _Alphas:
-    """alpha where the file keeps it apart from its tensors."""
-
-    def __init__(self, metadata: Mapping[str, str], adapter: Mapping[str, Any], path: Path) -> None:
-        self._told: dict[str, Any] = {}
-        if metadata.get("lora_adapter_metadata"):
-            try:
-                self._told = dict(json.loads(metadata["lora_adapter_metadata"]))
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{path}: its LoRA metadata is damaged") from error
-        self._adapter = adapter
-
-    def of(self, part: Part, rank: int) -> float:
-        """alpha of a part whose maps have this rank."""
-        for told in (self._told.get(f"{part}.lora_alpha"), self._adapter.get("lora_alpha")):
-            if isinstance(told, int | float) and not isinstance(told, bool):
-                return float(told)
-        return float(rank)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from toolkit.concept.concept import Concept, LowRank, tokens_of
-from toolkit.concept.formats.files import read_tensors
+from toolkit.concept.formats.files import finite, read_tensors
 from toolkit.errors import InputError
 
 _SIDE = re.compile(r"(?P<path>.+?)(?:\.lora_|_lora\.)(?P<side>down|up)\.weight")
@@ -25,22 +25,32 @@ def load_mix_of_show(path: Path, name: str, class_word: str = "") -> Concept:
     nothing in it is executed.
     """
     content, _ = read_tensors(path)
-    if not is_edlora(content):
+    params = params_of(content)
+    if params is None or not params.get(_EMBEDDINGS):
         raise InputError(f"{path} is not a Mix-of-Show ED-LoRA")
-    return concept_from_edlora(content.get("params", content), path, name, class_word)
+    return concept_from_edlora(params, path, name, torch.zeros(0, 0, 0), class_word)
 
 
-def is_edlora(content: Mapping[str, Any]) -> bool:
-    """Whether a file's content is Mix-of-Show's."""
+def params_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a Mix-of-Show file holds, with or without the outer `params`; None for other files.
+
+    Without embeddings, as it is trained with those switched off, it is one with the outer `params`.
+    """
     params = content.get("params", content)
-    return isinstance(params, Mapping) and {_EMBEDDINGS, "unet"} <= set(params)
+    if not isinstance(params, Mapping) or not isinstance(params.get("unet"), Mapping):
+        return None
+    return params if _EMBEDDINGS in params or "params" in content else None
 
 
 def concept_from_edlora(
-    params: Mapping[str, Any], path: Path, name: str, class_word: str = ""
+    params: Mapping[str, Any], path: Path, name: str, nothing: Tensor, class_word: str = ""
 ) -> Concept:
-    """The concept that `params` of such a file holds."""
+    """The concept that `params` of such a file holds; without tokens its embeddings are `nothing`.
+
+    nothing: (0, layers, dim).
+    """
     embeddings = embeddings_of(params, path)
+    embeddings = nothing if embeddings is None else embeddings
     return Concept(
         name=name,
         embeddings=embeddings,
@@ -51,21 +61,20 @@ def concept_from_edlora(
     )
 
 
-def embeddings_of(params: Mapping[str, Any], path: Path) -> Tensor:
-    """(tokens, layers, dim), the tokens in the order of their names."""
-    tokens = params[_EMBEDDINGS]
-    if not isinstance(tokens, Mapping) or not tokens:
+def embeddings_of(params: Mapping[str, Any], path: Path) -> Tensor | None:
+    """(tokens, layers, dim), the tokens in the file's order; None where there are none."""
+    tokens = params.get(_EMBEDDINGS, {})
+    if not isinstance(tokens, Mapping):
         raise InputError(f"{path} holds no token embeddings")
-    vectors = [tokens[token] for token in sorted(tokens)]
+    if not tokens:
+        return None
+    vectors = list(tokens.values())
     if not all(isinstance(vector, Tensor) and vector.ndim in (1, 2) for vector in vectors):
         raise InputError(f"{path}: its token embeddings are not tensors of (layers, width)")
     layered = [vector if vector.ndim == 2 else vector[None] for vector in vectors]
     if len({vector.shape for vector in layered}) > 1:
         raise InputError(f"{path}: its token embeddings differ in shape")
-    stacked = torch.stack(layered).detach()
-    if not torch.is_floating_point(stacked) or not stacked.isfinite().all():
-        raise InputError(f"{path}: its token embeddings are not finite numbers")
-    return stacked
+    return torch.stack([finite(vector, f"{path}: its token embeddings") for vector in layered])
 
 
 def _pairs(weights: object, path: Path) -> dict[str, LowRank]:
@@ -78,8 +87,7 @@ def _pairs(weights: object, path: Path) -> dict[str, LowRank]:
             raise InputError(f"{path}: unknown weight {key}")
         if not isinstance(tensor, Tensor) or tensor.ndim != 2:
             raise InputError(f"{path}: {key} is no matrix")
-        if not torch.is_floating_point(tensor) or not tensor.isfinite().all():
-            raise InputError(f"{path}: {key} holds values that are not finite numbers")
+        tensor = finite(tensor, f"{path}: {key}")
         module = match["path"].removeprefix("text_model.").replace(".processor.", ".")
         module = re.sub(r"\.to_out$", ".to_out.0", module)
         sides.setdefault(module, {})[match["side"]] = tensor

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from toolkit.base import Base
+from toolkit.base.families import SUPPORTED, family_of, whole_part
 from toolkit.concept.concept import Concept, LowRank, tokens_of
 from toolkit.concept.file import FORMAT, load_concept
 from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
 from toolkit.concept.formats.keys import Part
 from toolkit.concept.formats.lora import read_lora
-from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, is_edlora
+from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, params_of
 from toolkit.concept.formats.textual_inversion import find_vectors, in_every_layer
 from toolkit.errors import InputError
 
@@ -39,18 +40,22 @@ def read_foreign(
     belongs to a LoRA; `trigger` are the words that call a LoRA that has none.
     Raises InputError for what is none of these, damaged, dangerous, or does not fit `base`.
     """
-    content, metadata = read_tensors(path)
+    held, metadata = read_tensors(path)
+    content = _unwrapped(held)
+    params = params_of(content)
     if metadata.get("format") == FORMAT:
         concept = _renamed(load_concept(path), name)
-    elif is_edlora(content):
-        concept = _from_mix_of_show(content, path, name, base, largest_rank)
+    elif params is not None:
+        concept = _from_mix_of_show(params, path, name, base, largest_rank)
     else:
         concept = _from_lora_or_vectors(content, metadata, path, name, base)
     if embedding is not None:
         if len(concept.embeddings):
             raise InputError(f"{path} has embeddings of its own: leave out embedding=")
         concept = _with_vectors(concept, _vectors(embedding), base)
-    if not concept.token_names and not (trigger or concept.trigger_words):
+    if not concept.token_names and not _acts(concept):
+        raise InputError(f"{path} would change nothing: all its values are 0, or it holds none")
+    if not concept.token_names and not (trigger.strip() or concept.trigger_words):
         raise InputError(
             f"{path} holds no embeddings: say which words call it, with trigger='...' "
             "(or embedding=FILE, its textual inversion)"
@@ -68,13 +73,27 @@ def read_foreign(
     return concept
 
 
+def _unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What lies in a trainer's `state_dict`, where a file has one."""
+    inner = content.get("state_dict")
+    if isinstance(inner, Mapping) and all(isinstance(name, str) for name in inner):
+        return inner
+    return content
+
+
 def _from_mix_of_show(
-    content: Mapping[str, Any], path: Path, name: str, base: Base, largest_rank: int
+    params: Mapping[str, Any], path: Path, name: str, base: Base, largest_rank: int
 ) -> Concept:
-    params = content.get("params", content)
-    if any("lora" in key for part in Part for key in params.get(part, {})):
-        return concept_from_edlora(params, path, name)
-    merged = {part: flat_tensors(dict(params.get(part, {})), path) for part in Part}
+    parts = {part: params.get(part, {}) for part in Part}
+    for part, weights in parts.items():
+        if not isinstance(weights, Mapping):
+            raise InputError(f"{path}: {part} is a {type(weights).__name__}, not named tensors")
+    if any("lora" in str(key) for weights in parts.values() for key in weights):
+        return concept_from_edlora(params, path, name, _no_tokens(base))
+    merged = {
+        part: flat_tensors({str(key): tensor for key, tensor in weights.items()}, path)
+        for part, weights in parts.items()
+    }
     found = low_rank_difference(merged, base, largest_rank, path)
     log.info(
         "%s holds whole weights: their difference from %s is kept to rank %d; lost of it: %.2g",
@@ -86,6 +105,7 @@ def _from_mix_of_show(
         found.lost,
     )
     embeddings = embeddings_of(params, path)
+    embeddings = _no_tokens(base) if embeddings is None else embeddings
     return Concept(
         name=name,
         embeddings=embeddings,
@@ -99,16 +119,38 @@ def _from_lora_or_vectors(
     content: Mapping[str, Any], metadata: Mapping[str, str], path: Path, name: str, base: Base
 ) -> Concept:
     nothing: dict[str, LowRank] = {}
-    width = int(base.text_encoder.config.hidden_size)
-    empty = Concept(name, torch.zeros(0, len(base.layers), width), (), nothing, nothing)
+    empty = Concept(name, _no_tokens(base), (), nothing, nothing)
+    if not content:
+        raise InputError(f"{path} holds no tensors")
+    _check_kind(content, path)
     vectors = find_vectors(content, path)
     if vectors is not None:
         return _with_vectors(empty, vectors, base)
-    tensors = flat_tensors(dict(content), path)
-    if not tensors:
-        raise InputError(f"{path} holds no tensors")
+    tensors = flat_tensors(content, path)
     changes = read_lora(tensors, metadata, adapter_config(path), base, path)
     return replace(empty, unet=changes[Part.UNET], text_encoder=changes[Part.TEXT_ENCODER])
+
+
+def _check_kind(content: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError, saying what it is, for a file that is no LoRA of this base's family."""
+    part = whole_part(content)
+    if part is not None:
+        as_base = "; a base is given with model.path=" if part.startswith("a whole") else ""
+        raise InputError(f"{path} is {part}, and no LoRA{as_base}")
+    family = family_of(content)
+    if family is not None:
+        raise InputError(f"{path} is made for {family}; only LoRAs of {SUPPORTED} can be read")
+
+
+def _acts(concept: Concept) -> bool:
+    """Whether any of its low-rank changes is another than none."""
+    pairs = [*concept.unet.values(), *concept.text_encoder.values()]
+    return any(bool(pair.down.any()) and bool(pair.up.any()) for pair in pairs)
+
+
+def _no_tokens(base: Base) -> Tensor:
+    """(0, layers, dim)."""
+    return torch.zeros(0, len(base.layers), int(base.text_encoder.config.hidden_size))
 
 
 def _vectors(path: Path) -> Tensor:

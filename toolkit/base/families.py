@@ -1,0 +1,91 @@
+"""Which family of models a file of tensors belongs to, and what part of a model it is.
+
+Told by the names of its tensors, which every program keeps: `.` and `_` between their parts differ.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+
+SUPPORTED = "Stable Diffusion 1.x"
+
+# The first that one name fits; those of several families stand behind those of one.
+_BY_NAME = (
+    (r"distilled_guidance_layer", "Chroma"),
+    (r"single_transformer_blocks|(double|single)_blocks[._]\d", "Flux"),
+    (r"joint_transformer_blocks", "AuraFlow"),
+    (r"joint_blocks[._]\d", "Stable Diffusion 3"),
+    (r"transformer_blocks[._]\d+[._](img_m|txt_m)", "Qwen-Image"),
+    (r"double_stream_blocks", "HiDream"),
+    (r"(noise|context)_refiner|layers[._]\d+[._](attention[._]|adaLN)", "Z-Image or Lumina 2"),
+    (r"blocks[._]\d+[._](self_attn|cross_attn|ffn)[._]", "Wan"),
+    (r"transformer\.blocks[._]\d+[._]attn[12][._]", "Wan"),
+    (r"lora_prior_|prior_unet", "Stable Cascade"),
+    (r"transformer[._]transformer_blocks[._]\d+[._]attn[._]", "Flux or Stable Diffusion 3"),
+    (r"^(transformer|lora_transformer)[._]", "a diffusion transformer"),
+    (r"^diffusion_model\.(?!input_blocks|middle_block|output_blocks)", "a diffusion transformer"),
+    (r"lora_te2_|text_encoder_2[._]|conditioner[._]embedders", "Stable Diffusion XL"),
+    (r"add_embedding|label_emb|clip_g", "Stable Diffusion XL"),
+    (r"(attentions[._]\d+|block_1|blocks_\d+_1|blocks\.\d+\.1)[._]transformer_blocks[._][1-9]",
+     "Stable Diffusion XL"),
+    (r"^cond_stage_model\.model\.", "Stable Diffusion 2.x"),
+)  # fmt: skip
+_FAMILIES = tuple((re.compile(pattern), family) for pattern, family in _BY_NAME)
+
+_BY_METADATA = (
+    (r"xl", "Stable Diffusion XL"),
+    (r"flux", "Flux"),
+    (r"sd3|stable-diffusion-3", "Stable Diffusion 3"),
+    (r"sd_v2|stable-diffusion-v2", "Stable Diffusion 2.x"),
+    (r"wan", "Wan"),
+    (r"qwen", "Qwen-Image"),
+    (r"lumina|zimage|z-image", "Z-Image or Lumina 2"),
+    (r"hunyuan", "Hunyuan"),
+)
+
+_LORA = re.compile(
+    r"(^|[._])lora[._]|[._](hada|lokr|oft|boft)_|\.(dora_scale|alpha|on_input)$|\.ia3_l"
+)
+_WHOLE = re.compile(r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.")
+_PARTS = (
+    (r"^control_model\.|controlnet_|input_hint_block", "a ControlNet"),
+    (r"^(image_proj|ip_adapter)\.|^image_proj$", "an IP-Adapter"),
+    (r"^(down_blocks|up_blocks|mid_block|input_blocks|conv_in)\.", "a whole U-Net"),
+    (r"^(encoder|decoder)\.(down|up|mid|conv)", "an autoencoder"),
+    (r"^(text_model|encoder)\.(encoder|block|embeddings)", "a text encoder"),
+    (r"\.rdb1\.|^conv_first\.|^model\.0\.weight$", "an upscaler"),
+    (r"^model\.diffusion_model\.", "a whole model"),
+)
+
+
+def family_of(names: Collection[str]) -> str | None:
+    """The family that tensors of these names are for; None for Stable Diffusion 1.x and unknown."""
+    for pattern, family in _FAMILIES:
+        if any(pattern.search(name) for name in names):
+            return family
+    return None
+
+
+def family_in(metadata: Mapping[str, str]) -> str | None:
+    """The family that a LoRA's own metadata names."""
+    told = " ".join(
+        metadata.get(key, "")
+        for key in ("ss_base_model_version", "modelspec.architecture", "base_model")
+    )
+    return next((name for pattern, name in _BY_METADATA if re.search(pattern, told.lower())), None)
+
+
+def is_lora(names: Collection[str]) -> bool:
+    """Whether tensors of these names change a model, and are none themselves."""
+    return any(_LORA.search(name) for name in names)
+
+
+def whole_part(names: Collection[str]) -> str | None:
+    """What of a model these tensors are, in words; None for what changes one, and for unknown."""
+    if is_lora(names):
+        return None
+    if any(_WHOLE.search(name) for name in names):
+        return f"a whole {family_of(names) or 'Stable Diffusion'} model"
+    for pattern, part in _PARTS:
+        if any(re.search(pattern, name) for name in names):
+            return part
+    return None

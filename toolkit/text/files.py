@@ -1,0 +1,69 @@
+"""Text from files: UTF-8 and nothing else, split at newlines and nowhere else."""
+
+from pathlib import Path
+
+from toolkit.errors import InputError
+
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, with or without a byte order mark; newlines are `\\n`.
+
+    Raises InputError, naming the file and the line, for what is not UTF-8 text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    encoding = _BYTE_ORDER_MARKS.get(content[:2])
+    if encoding:
+        raise InputError(f"{path} is not UTF-8 text but {encoding}: save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path} is not UTF-8 text (line {line}): save it as UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{path} is not UTF-8 text (line {line} holds NULs): save it as UTF-8")
+    return text.replace("\r\n", "\n")
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of `text`; U+2028, U+0085 and the like are characters as any other."""
+    return text.split("\n")
+
+
+def check_text(value: object, where: str) -> str:
+    """`value`, if it is text; InputError for any other type, for NULs and for half characters."""
+    if not isinstance(value, str):
+        raise InputError(f"{where} {shown(value)}: must be text")
+    if "\0" in value:
+        raise InputError(f"{where} {shown(value)}: must be text, and holds NULs")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(f"{where} {shown(value)}: holds half of a character (a lone surrogate)")
+    return value
+
+
+def check_texts(value: object) -> None:
+    """Raise InputError for a text anywhere in plain values that `check_text` refuses."""
+    if isinstance(value, str):
+        check_text(value, "text")
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            check_texts(key)
+            check_texts(part)
+    elif isinstance(value, list | tuple | set):
+        for part in value:
+            check_texts(part)
+
+
+def shown(value: object) -> str:
+    """A value as a message can hold it: in ASCII where it must be, and cut when it is long."""
+    try:
+        text = repr(value)
+        text.encode()
+    except (RecursionError, UnicodeError):
+        text = ascii(value) if isinstance(value, str) else f"a {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,47 @@
+"""JSON that a person wrote: a key that stands twice is an error, and so is NaN."""
+
+import json
+import math
+from typing import Any, NoReturn
+
+from toolkit.errors import InputError
+from toolkit.text.files import check_texts, shown
+
+
+def read_json(text: str, where: str) -> Any:
+    """The value that `text` holds. Raises InputError that says where it stood and what is wrong."""
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
+        )
+        check_texts(value)
+        return value
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in text.strip() else ""
+        raise InputError(
+            f"{where}{line} is not JSON: {error.msg} (character {error.colno})"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply") from error
+    except (ValueError, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"key {shown(key)} stands twice")
+        found[key] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise InputError(f"{text} is too large for a number")
+    return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise InputError(f"{name} is no number")
