@@ -1,5 +1,6 @@
 """Text that a person typed, and values that a YAML file holds, checked against a schema's types."""
 
+import math
 import re
 import types
 import typing
@@ -16,6 +17,7 @@ from toolkit.config.schema import TrainerConfig
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument
 from toolkit.errors import InputError
+from toolkit.files import from_home
 
 Schema = TypeVar("Schema")
 
@@ -75,10 +77,10 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
     if _is_choice(wanted):
         return _choose(value, wanted, where)
     if wanted is Path and isinstance(value, str | Path) and str(value) not in ("", "."):
-        return Path(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return from_home(value)
+    if wanted is float and type(value) in (int, float) and _is_finite(value):
         return float(value)
-    if isinstance(wanted, type) and type(value) is wanted:
+    if wanted is not float and isinstance(wanted, type) and type(value) is wanted:
         return value
     expected, example = _EXPECTED.get(wanted, ("a list", "[a, b]"))
     raise InputError(f"{where}={shown}: expected {expected}, as {where}={example}")
@@ -114,8 +116,15 @@ def build(schema: type[Schema], content: Any, where: str = "") -> Schema:
 def _yaml(text: str, loader: Any) -> Any:
     try:
         return yaml.load(text, Loader=loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # also numbers of 5,000 digits
         return text
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _without_none(annotation: Any) -> Any:
