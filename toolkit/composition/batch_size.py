@@ -1,5 +1,9 @@
 """How many pictures fit into a device's free memory at once."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
 import torch
 
 from toolkit.base import Base
@@ -31,3 +35,12 @@ def bytes_of_picture(base: Base, width: int, height: int) -> int:
     cells = (width // base.pixels_per_latent) * (height // base.pixels_per_latent)
     channels = int(base.unet.config.block_out_channels[0])
     return cells * channels * _VALUES_PER_CHANNEL * base.dtype.itemsize
+
+
+def memory_of_machine() -> int:
+    """Bytes of memory that this process may use: the machine's, or its container's limit."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    with suppress(OSError, ValueError):  # no such limit, or the word "max"
+        there = min(there, int(limit.read_text()))
+    return there

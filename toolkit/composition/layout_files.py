@@ -9,7 +9,8 @@ import yaml
 
 from toolkit.composition.layout import Layout, is_file
 from toolkit.composition.layout_mapping import layout_from_mapping
-from toolkit.errors import InputError
+from toolkit.errors import InputError, one_line, shortened
+from toolkit.files import from_home
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ def read_lines(path: Path) -> Lines:
             content = json.loads(line)
             if not isinstance(content, dict):
                 raise InputError("is no layout")
-            name = str(content["name"]) if "name" in content else None
+            name = shortened(str(content["name"])) if "name" in content else None
             layout = _found_from(path.parent, layout_from_mapping(content, "layout"))
             if layout.name in first_lines:
                 raise InputError(
                     f"name {layout.name} stands in line {first_lines[layout.name]} already"
                 )
-        except ValueError as error:
-            rejected.append(Rejected(number, name, f"is not JSON: {error}"))
+        except (ValueError, RecursionError) as error:
+            rejected.append(Rejected(number, name, f"is not JSON: {one_line(error)}"))
         except InputError as error:
             rejected.append(Rejected(number, name, str(error)))
         else:
@@ -89,7 +90,11 @@ def _found_from(folder: Path, layout: Layout) -> Layout:
     """The layout with the files it names found: in the working directory, or in `folder`."""
 
     def find(path: Path) -> Path:
-        return folder / path if not path.exists() and (folder / path).exists() else path
+        path = from_home(path)
+        try:
+            return folder / path if not path.exists() and (folder / path).exists() else path
+        except OSError as error:
+            raise InputError(f"{shortened(str(path))}: {error.strerror}") from error
 
     def find_concept(concept: str) -> str:
         return str(find(Path(concept))) if is_file(concept) else concept
