@@ -223,7 +223,8 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "kept"), [(signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 3)]
+    ("sent", "code", "kept"),
+    [(signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 3), (signal.SIGTERM, 1, 3)],
 )
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(
     make_config: MakeConfig, tmp_path: Path, sent: signal.Signals, code: int, kept: int

@@ -1,7 +1,7 @@
 """What a layout's prompts say once the concepts' placeholders are written out, and what is odd."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from toolkit.composition.layout import Layout, Region
 from toolkit.concept import Concept
@@ -65,48 +65,53 @@ def check_tokens_differ(layout: Layout, concepts: Mapping[str, Concept]) -> None
 def remarks_on(layout: Layout, concepts: Mapping[str, Concept]) -> list[str]:
     """What in the prompts is read as plain letters though another tool would act on it."""
     used = [concepts[name] for name in layout.concepts]
-    known = {word for concept in used for word in (concept.placeholder, *concept.token_names)}
-    found = [("the prompt", remark) for remark in _remarks(layout.prompt, known, known)]
-    found += [
-        ("the negative prompt", remark) for remark in _remarks(layout.negative_prompt, set(), known)
-    ]
+    found = _in_prompt("the prompt", layout.prompt, used)
+    found += _in_negative("the negative prompt", layout.negative_prompt)
     for number, region in enumerate(layout.regions, 1):
-        where = f"region {number}"
-        own = concepts[region.concept]
+        where, own = f"region {number}", concepts[region.concept]
         mine = {own.placeholder, *own.token_names}
-        for word in sorted(known - mine):
-            if word in region.prompt:
-                found.append(
-                    (where, f"{word} acts in its own region only; its class word is said here")
-                )
-        found += [(where, remark) for remark in _remarks(region.prompt, known, known)]
-        negative = region.negative_prompt or ""
-        found += [(f"{where}, negative", remark) for remark in _remarks(negative, set(), known)]
-    return [f"{where}: {remark}" for where, remark in dict.fromkeys(found)]
+        found += [
+            f"{where}: {word} acts in its own region only; its class word is said here"
+            for other in used
+            for word in (other.placeholder, *other.token_names)
+            if word in region.prompt and word not in mine
+        ]
+        found += _in_prompt(where, region.prompt, used)
+        found += _in_negative(f"{where}, negative prompt", region.negative_prompt or "")
+    return list(dict.fromkeys(found))
 
 
-def _remarks(prompt: str, acting: Iterable[str], known: Iterable[str]) -> list[str]:
-    """acting: placeholders that are replaced in this prompt. known: all of the layout's."""
+def _in_prompt(where: str, prompt: str, used: Sequence[Concept]) -> list[str]:
+    placeholders = [concept.placeholder for concept in used]
+    known = {*placeholders, *(token for concept in used for token in concept.token_names)}
     found = [
-        f"{match[0]} is read as letters: {advice}"
-        for pattern, advice in _OTHER_TOOLS
-        for match in [pattern.search(prompt)]
-        if match
+        f"{where}: {word} is read as letters: it is no concept of this layout "
+        f"({nearest(word, placeholders)})"
+        for word in _PLACEHOLDER.findall(prompt)
+        if word not in known
     ]
-    shouted = prompt.upper() == prompt
-    if not shouted and (match := _SEPARATORS.search(prompt)):
-        found.append(
-            f"{match[0]} is read as a word: it separates nothing; give each subject a region"
-        )
-    for word in dict.fromkeys(_PLACEHOLDER.findall(prompt)):
-        if word in acting:
-            continue
-        if word in known:
-            found.append(f"{word} is read as letters: no concept acts in a negative prompt")
-        else:
-            names = nearest(word, known)
-            found.append(f"{word} is read as letters: it is no concept of this layout ({names})")
-    return found
+    return found + _of_other_tools(where, prompt)
+
+
+def _in_negative(where: str, prompt: str) -> list[str]:
+    found = [
+        f"{where}: {word} is read as letters: no concept acts there"
+        for word in _PLACEHOLDER.findall(prompt)
+    ]
+    return found + _of_other_tools(where, prompt)
+
+
+def _of_other_tools(where: str, prompt: str) -> list[str]:
+    found = [
+        f"{where}: {match[0]} is read as letters: {advice}"
+        for pattern, advice in _OTHER_TOOLS
+        for match in pattern.finditer(prompt)
+    ]
+    separators = [] if prompt.isupper() else _SEPARATORS.findall(prompt)
+    return found + [
+        f"{where}: {word} is read as a word: it separates nothing; give each subject a region"
+        for word in separators
+    ]
 
 
 _PLACEHOLDER = re.compile(r"<[\w-]+>")

@@ -76,7 +76,7 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
         return tuple(check(part, item, where, shown) for part in value)
     if _is_choice(wanted):
         return _choose(value, wanted, where)
-    if wanted is Path and isinstance(value, str | Path) and str(value) not in ("", "."):
+    if wanted is Path and isinstance(value, str | Path) and value != "":
         return from_home(value)
     if wanted is float and type(value) in (int, float) and _is_finite(value):
         return float(value)

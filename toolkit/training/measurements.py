@@ -44,7 +44,7 @@ class Measurements(EveryStep):
     def _lines_until(self, last: int) -> list[list[str]]:
         """The lines of steps up to `last`; damaged ones are left out, and counted."""
         text = self.path.read_bytes().decode("utf-8", errors="replace").replace("\0", "")
-        lines = [line.split(",") for line in text.splitlines()[1:]]
+        lines = [line.split(",") for line in text.splitlines()[1:] if line]
         whole = [line for line in lines if self._is_whole(line)]
         if len(whole) < len(lines):
             logger.warning("%s: %d damaged lines left out", self.path, len(lines) - len(whole))
