@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,8 @@ def clear(items: Iterable[Item], folder: Path) -> None:
     """Take away what was written of these pictures."""
     for item in items:
         for suffix in SUFFIXES:
-            item.path(folder, suffix).unlink(missing_ok=True)
+            with suppress(NotADirectoryError):  # a file stands where the layout's folder should
+                item.path(folder, suffix).unlink(missing_ok=True)
 
 
 def read_entry(path: Path) -> dict[str, Any] | None:
