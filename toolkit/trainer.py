@@ -12,7 +12,7 @@ from lightning import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.plugins import Precision
 
-from toolkit.errors import InputError, one_line
+from toolkit.errors import InputError, one_line, shortened
 
 
 class Work(StrEnum):
@@ -128,7 +128,7 @@ def _construct(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> Trainer:
         return Trainer(**{"enable_model_summary": False, **typed, **ours})
     except Exception as error:
         name = _culprit(typed, ours)
-        where = f"trainer.{name}={typed[name]}" if name else "trainer"
+        where = f"trainer.{name}={shortened(str(typed[name]))}" if name else "trainer"
         raise InputError(f"{where}: {one_line(error)}") from error
 
 
@@ -146,7 +146,7 @@ def _culprit(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
 
 def _check_value(name: str, value: Any, work: Work) -> None:
     wanted = get_type_hints(Trainer.__init__)[name]
-    key = f"trainer.{name}={value}"
+    key = f"trainer.{name}={shortened(str(value))}"
     if not _is_of(value, wanted):
         words = " or ".join(_words(wanted))
         raise InputError(

@@ -105,13 +105,13 @@ class Layout:
             raise InputError(
                 f"layout {self.name}: width and height must be above 0 and at most {LARGEST_SIDE}"
             )
+        if self.background:
+            check_name("background", name_of(self.background))
         if self.background and not names_concept(self.prompt, self.background):
             raise InputError(
                 f"layout {self.name}: the prompt does not name the background concept: "
                 f"write <{name_of(self.background)}> in it"
             )
-        if self.background:
-            check_name("background", name_of(self.background))
         for first, second in combinations(self.concepts, 2):
             if name_of(first) == name_of(second):
                 raise InputError(

@@ -16,7 +16,7 @@ from toolkit.config.keys import default_of
 from toolkit.config.schema import TrainerConfig
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument
-from toolkit.errors import InputError
+from toolkit.errors import InputError, shortened
 from toolkit.files import from_home
 
 Schema = TypeVar("Schema")
@@ -83,7 +83,7 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
     if wanted is not float and isinstance(wanted, type) and type(value) is wanted:
         return value
     expected, example = _EXPECTED.get(wanted, ("a list", "[a, b]"))
-    raise InputError(f"{where}={shown}: expected {expected}, as {where}={example}")
+    raise InputError(f"{where}={shortened(str(shown))}: expected {expected}, as {where}={example}")
 
 
 def build(schema: type[Schema], content: Any, where: str = "") -> Schema:
@@ -144,7 +144,7 @@ def _choose(value: Any, wanted: Any, where: str) -> Any:
         if value == choice:
             return choice
     names = [str(choice) for choice in known]
-    raise InputError(f"{where}={value}: expected one of {', '.join(names)}")
+    raise InputError(f"{where}={shortened(str(value))}: expected one of {', '.join(names)}")
 
 
 _EXPECTED = {
