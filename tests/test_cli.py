@@ -102,6 +102,8 @@ def test_sample_gets_its_prompt(work: Callable[[Work], list[Any]]) -> None:
         (InputError("no such\nconcept"), 2),
         (RunError("the loss is NaN"), 1),
         (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1),
+        (MemoryError(), 1),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "out/x.png"), 1),
         (KeyboardInterrupt(), 130),
     ],

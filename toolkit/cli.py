@@ -28,7 +28,7 @@ from toolkit.config.commands import (
 )
 from toolkit.config.help import describe, describe_groups
 from toolkit.config.suggest import nearest
-from toolkit.errors import InputError, RunError, Stopped
+from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import DISK_IS_FULL
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
-    except Exception:
+    except Exception as error:
+        if ran_out_of_memory(error):
+            return _fail(f"not enough memory: {one_line(error)}", FAILED)
         print(_REPORT, file=sys.stderr)
         raise
 

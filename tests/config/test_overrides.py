@@ -237,3 +237,9 @@ def test_here_is_a_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_text_that_is_not_utf8_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="half of one"):
         read_sample(["concept=dog", f"prompt={text}"])
+
+
+@pytest.mark.parametrize("key", ["training.rank", "training.batch_size"])
+def test_a_count_that_no_memory_holds_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match="at most 4096"):
+        read_train(["concept=dog", f"{key}=1000000000"])

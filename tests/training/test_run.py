@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -292,3 +293,13 @@ def test_wandb_runs_offline_and_asks_nothing(
 def test_no_log_is_written_when_none_is_wanted(make_config: MakeConfig, tmp_path: Path) -> None:
     train(make_config(logger="none"))
     assert not (tmp_path / "outputs/runs/train/tiny/rex/metrics.csv").exists()
+
+
+def test_pictures_that_no_memory_holds_are_refused_before_they_are_made(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config()
+    large = replace(config, model=replace(config.model, width=2**16, height=2**16))
+    with pytest.raises(InputError, match=r"GB of memory, and this machine has"):
+        train(large)
+    assert not list((tmp_path / "outputs").rglob("*.*"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from toolkit.base import Base
+from toolkit.errors import InputError
 
 MOST = 8
 """Beyond this a batch gains no speed: a GPU is busy."""
@@ -35,6 +36,19 @@ def bytes_of_picture(base: Base, width: int, height: int) -> int:
     cells = (width // base.pixels_per_latent) * (height // base.pixels_per_latent)
     channels = int(base.unet.config.block_out_channels[0])
     return cells * channels * _VALUES_PER_CHANNEL * base.dtype.itemsize
+
+
+def check_memory(what: str, base: Base, width: int, height: int, pictures: int = 1) -> None:
+    """Raise InputError for pictures that need more than twice this machine's memory at once.
+
+    What they need is an estimate, so only what is far beyond is refused.
+    """
+    needed, there = pictures * bytes_of_picture(base, width, height), memory_of_machine()
+    if needed > 2 * there:
+        raise InputError(
+            f"{what}: {pictures} x {width} x {height} pixels need about {needed / 1e9:,.0f} GB of "
+            f"memory, and this machine has {there / 1e9:,.0f}: take less"
+        )
 
 
 def memory_of_machine() -> int:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from toolkit.base import Base
-from toolkit.composition.batch_size import bytes_of_picture, memory_of_machine
+from toolkit.composition.batch_size import check_memory
 from toolkit.composition.cells import cells_of
 from toolkit.composition.conditioning import check_layout, check_prompts
 from toolkit.composition.controls import check_conditions
 from toolkit.composition.layout import Layout
 from toolkit.composition.prompts import check_tokens_differ, remarks_on
 from toolkit.concept import Concept
-from toolkit.errors import InputError
 
 
 def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> list[str]:
@@ -20,27 +19,13 @@ def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> list[s
     Raises InputError for one that this base cannot make.
     """
     check_layout(layout, base)
-    check_memory(layout, base)
+    check_memory(f"layout {layout.name}", base, layout.width, layout.height)
     for name in layout.concepts:
         concepts[name].check_fits(base)
     check_tokens_differ(layout, concepts)
     check_prompts(layout, base, concepts)
     check_conditions(layout, base)
     return remarks_on(layout, concepts) + _close_boxes(layout, base)
-
-
-def check_memory(layout: Layout, base: Base) -> None:
-    """Raise InputError for a canvas that this machine's memory cannot hold twice over.
-
-    What it needs is an estimate, so only what is far beyond is refused.
-    """
-    needed, there = bytes_of_picture(base, layout.width, layout.height), memory_of_machine()
-    if needed > 2 * there:
-        raise InputError(
-            f"layout {layout.name}: {layout.width} x {layout.height} pixels need about "
-            f"{needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f}: make the "
-            "canvas smaller"
-        )
 
 
 def _close_boxes(layout: Layout, base: Base) -> list[str]:

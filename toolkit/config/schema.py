@@ -107,8 +107,10 @@ class TrainingConfig:
     """Also show the images mirrored."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rank", "checkpoint_every_steps"):
+        for name in ("steps", "checkpoint_every_steps"):
             _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in ("batch_size", "rank"):
+            _between(f"training.{name}", getattr(self, name), 1, 4096)
         for name in (
             "learning_rate_text_encoder",
             "learning_rate_unet",

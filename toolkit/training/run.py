@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from toolkit.base import Base, load_base
+from toolkit.composition.batch_size import check_memory
 from toolkit.concept import load_concept, save_concept
 from toolkit.concept.file import concept_path
 from toolkit.config.schema import TrainConfig
@@ -122,6 +123,7 @@ def _load(config: TrainConfig, trainer: Trainer) -> Base:
             raise InputError(
                 f"model.{side}={pixels}: must be a multiple of {base.size_multiple} for {base.name}"
             )
+    check_memory("training", base, model.width, model.height, config.training.batch_size)
     if model.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
