@@ -39,12 +39,12 @@ def bytes_of_picture(base: Base, width: int, height: int) -> int:
 
 
 def check_memory(what: str, base: Base, width: int, height: int, pictures: int = 1) -> None:
-    """Raise InputError for pictures that need more than twice this machine's memory at once.
+    """Raise InputError for pictures that need far more memory at once than this machine has.
 
-    What they need is an estimate, so only what is far beyond is refused.
+    What they need is an estimate, so only what is half as much again is refused.
     """
     needed, there = pictures * bytes_of_picture(base, width, height), memory_of_machine()
-    if needed > 2 * there:
+    if needed > 1.5 * there:
         raise InputError(
             f"{what}: {pictures} x {width} x {height} pixels need about {needed / 1e9:,.0f} GB of "
             f"memory, and this machine has {there / 1e9:,.0f}: take less"
