@@ -1,6 +1,7 @@
 """Commands end with the right exit code and say why, before anything slow is imported."""
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from toolkit import cli
 from toolkit.config import ComposeConfig, SampleConfig, TrainConfig
-from toolkit.errors import InputError, RunError
+from toolkit.errors import InputError, RunError, Stopped
 
 Work = Callable[[Any], Any]
 
@@ -101,6 +102,9 @@ def test_sample_gets_its_prompt(work: Callable[[Work], list[Any]]) -> None:
         (InputError("no such\nconcept"), 2),
         (RunError("the loss is NaN"), 1),
         (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1),
+        (MemoryError(), 1),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "out/x.png"), 1),
         (KeyboardInterrupt(), 130),
     ],
 )
@@ -116,10 +120,58 @@ def test_an_error_is_one_line_and_a_code(
     assert shown.startswith("toolkit: ") and shown.count("\n") == 1
 
 
-def test_a_bug_is_not_hidden(work: Callable[[Work], list[Any]]) -> None:
-    work(fails(FileNotFoundError(errno.ENOENT, "x")))
-    with pytest.raises(FileNotFoundError):
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), KeyError("x")])
+def test_a_bug_is_not_hidden_and_asked_to_be_reported(
+    error: Exception, work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    work(fails(error))
+    with pytest.raises(type(error)):
         cli.main(["compose", "layout=scene1"])
+    said = capsys.readouterr().err
+    assert "please report it" in said and said.count("\n") == 1
+
+
+def test_sigterm_in_one_concepts_training_begins_no_other(
+    work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = work(fails(Stopped("ended early")))
+    assert cli.main(["train", "concept=dog,cat"]) == 1
+    assert len(seen) == 1
+    assert capsys.readouterr().err == "toolkit: ended early\n"
+
+
+def test_pictures_are_not_announced_where_some_failed(
+    work: Callable[[Work], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    work(lambda config: 1)
+    assert cli.main(["compose", "layout=scene1"]) == 1
+    assert cli.main(["sample", "concept=dog"]) == 1
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("arguments", ["--help", "compose --help", "--version", ""])
+def test_a_pipe_that_closes_early_ends_quietly(arguments: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "toolkit", *arguments.split()],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0 if arguments else 2, "")
+
+
+def test_a_terminal_that_lacks_a_letter_is_no_error() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "toolkit", "train", "concept=犬"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "there is no concept=" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,12 @@
 """The commands: read the arguments, call what does the work, end with its exit code."""
 
-import errno
 import importlib
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -27,11 +28,15 @@ from toolkit.config.commands import (
 )
 from toolkit.config.help import describe, describe_groups
 from toolkit.config.suggest import nearest
-from toolkit.errors import InputError, RunError
+from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
+from toolkit.files import DISK_IS_FULL
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+_REPORT = (
+    "toolkit: this is a fault of the toolkit, not of your input: please report it, with the "
+    "command and the lines below"
+)
 
 
 @dataclass(frozen=True)
@@ -49,33 +54,52 @@ class Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: done, 1: failed while running, 2: wrong input, 130: interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         return _fail(error, WRONG_INPUT)
     except RunError as error:
         return _fail(error, FAILED)
+    except BrokenPipeError:
+        return _end_quietly()
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.filename is None and error.errno not in DISK_IS_FULL:
+            print(_REPORT, file=sys.stderr)
             raise
         return _fail(error, FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            return _fail(f"not enough memory: {one_line(error)}", FAILED)
+        print(_REPORT, file=sys.stderr)
+        raise
+
+
+def _end_quietly() -> int:
+    """Whoever read what is printed, such as `head`, has gone: nobody is left to be told."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    return FAILED
 
 
 def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return DONE if arguments else WRONG_INPUT
+        return _show(_overview(), DONE if arguments else WRONG_INPUT)
     if arguments[0] == "--version":
-        print(version("lora-composer-toolkit"))
-        return DONE
+        return _show(version("lora-composer-toolkit"))
     name, *rest = arguments
     if name not in COMMANDS:
         raise InputError(f"unknown command {name!r} ({nearest(name, COMMANDS)})")
     if {"-h", "--help"} & set(rest):
-        print(_help(name))
-        return DONE
+        return _show(_help(name))
     return COMMANDS[name].run(rest)
 
 
@@ -87,6 +111,8 @@ def _train(arguments: Sequence[str]) -> int:
     for config in configs:
         try:
             path = _entry("toolkit.training.run", "train")(config)
+        except Stopped:
+            raise
         except (InputError, RunError) as error:
             if isinstance(error, InputError) and config is configs[0]:
                 raise
@@ -99,14 +125,16 @@ def _train(arguments: Sequence[str]) -> int:
 def _compose(arguments: Sequence[str]) -> int:
     config = read_compose(arguments)
     code: int = _entry("toolkit.composition.run", "compose")(config)
-    _say(f"pictures: {config.output_dir / 'compose' / config.method_name}")
+    if code == DONE:
+        _say(f"pictures: {config.output_dir / 'compose' / config.method_name}")
     return code
 
 
 def _sample(arguments: Sequence[str]) -> int:
     config = read_sample(arguments)
     code: int = _entry("toolkit.composition.run", "sample")(config)
-    _say(f"pictures: {config.output_dir / 'sample' / config.model.name / config.concept}")
+    if code == DONE:
+        _say(f"pictures: {config.output_dir / 'sample' / config.model.name / config.concept}")
     return code
 
 
@@ -219,6 +247,15 @@ def _help(name: str) -> str:
             describe(command.shape),
         ]
     )
+
+
+def _show(text: str, code: int = DONE) -> int:
+    """Print what was asked for; who stops reading has read enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _end_quietly()
+    return code
 
 
 def _say(line: str) -> None:

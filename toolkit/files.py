@@ -1,10 +1,17 @@
 """Files that are there whole or not at all."""
 
+import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from toolkit.errors import InputError, shortened
+
+DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""What the system says when nothing more can be written, wherever."""
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -23,12 +30,53 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_UMASK)
+        flushed(temporary).chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flushed(path: Path) -> Path:
+    """`path`, once its bytes are on the disk: a name given before that may outlive a power cut."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+    return path
+
+
+def from_home(path: str | Path) -> Path:
+    """`path` with a `~` at its start as the home folder; as it is where there is no such home."""
+    return Path(os.path.expanduser(path))
+
+
+def is_file_here(path: Path) -> bool:
+    """Whether `path` is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def check_writable(folder: Path, key: str = "output_dir") -> None:
+    """Raise InputError when no file can be made in `folder`; what the trial makes is removed.
+
+    key: what the person typed to choose the folder, for the message.
+    """
+    made: list[Path] = []
+    try:
+        for part in (*reversed(folder.parents), folder):
+            if not part.is_dir():
+                part.mkdir()
+                made.append(part)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        where = shortened(str(error.filename or folder), 200)
+        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise InputError(f"{key}: cannot write to {where}: {reason}") from error
+    finally:
+        for part in reversed(made):
+            with suppress(OSError):  # another process has put something there
+                part.rmdir()
 
 
 def sha256_of(path: Path) -> str:

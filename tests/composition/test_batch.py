@@ -33,6 +33,13 @@ WRONG = {
     6: (line("max", regions=[{**REGIONS[0], "concept": "max", "prompt": "<max>"}]), "not trained"),
     8: (line("odd", width=250), "multiples of 64"),
     9: (line("long", prompt="grass " * 90), "lost: "),
+    11: (line("s", prompt="a \ud83d dog"), "half of one"),
+    12: (line("a" * 260), "too long to be the name of a file"),
+    13: (line("deep").replace('"width"', '"x": ' + "[" * 100_000 + ', "width"'), "is not JSON"),
+    14: (line("huge", width=2**20, height=2**20), "at most 16384"),
+    15: (line("large", width=16384, height=16384), "of memory, and this machine has"),
+    16: (line("strong", regions=[{**REGIONS[0], "strength": float("inf")}]), "finite"),
+    17: (line("file", regions=[{**REGIONS[0], "concept": "x/" * 3000 + "dog.pth"}]), "too long"),
     10: (line("out", regions=[{**REGIONS[0], "box": [0.5, 0, 1.5, 1]}]), "needs 0 <= x0"),
 }
 
@@ -88,7 +95,7 @@ def work(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         made = toolkit(folder, "import", file, f"concept={name}", f"class_word={name}", where)
         assert made.returncode == 0, made.stderr
     lines, good = [], iter(GOOD)
-    for number in range(1, 11):
+    for number in range(1, 18):
         lines.append(WRONG[number][0] if number in WRONG else next(good))
     (folder / "many.jsonl").write_text("\n".join(lines))
     return folder

@@ -1,8 +1,12 @@
 """Layouts check themselves, and say in one line what is wrong and where."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from toolkit.composition.layout import Layout
+from toolkit.composition.layout_files import read_layouts
 from toolkit.composition.layout_mapping import layout_from_mapping, layout_to_mapping
 from toolkit.errors import InputError
 
@@ -54,6 +58,23 @@ def test_concepts_are_named_once_each_with_the_background_first() -> None:
         ({"width": "wide"}, "whole number of pixels"),
         ({"size": 3}, "unknown key 'size'"),
         ({"regions": {}}, "must be a list"),
+        ({"regions": None}, "must be a list"),
+        ({"conditions": False}, "must be a list"),
+        ({"width": 2**20}, "at most 16384"),
+        ({"height": 10**400}, "at most 16384"),
+        ({"name": "a" * 260}, "too long to be the name of a file"),
+        ({"name": 7}, "must be text"),
+        ({"prompt": "half \ud83d"}, "character 6 is half of one"),
+        ({"negative_prompt": "a\0b"}, "NUL"),
+        ({"background": False}, "must be text"),
+        ({"region": {"negative_prompt": False}}, "region 1: negative_prompt False: must be text"),
+        ({"region": {"negative_prompt": ["a", "b"]}}, "must be text"),
+        ({"region": {"strength": float("inf")}}, "strength inf: must be a finite number"),
+        ({"region": {"strength": float("nan")}}, "must be a finite number"),
+        ({"region": {"strength": 10**400}}, "must be a finite number"),
+        ({"region": {"strength": "1e-1"}}, "must be a finite number"),
+        ({"region": {"box": [0, 0, 1, 10**400]}}, "four numbers"),
+        ({"region": {"concept": "a" * 260, "prompt": "x"}}, "too long"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(change: dict, message: str) -> None:
@@ -66,3 +87,25 @@ def test_a_missing_key_is_named() -> None:
     del incomplete["prompt"]
     with pytest.raises(InputError, match="missing: prompt"):
         layout_from_mapping(incomplete, "scene1.yaml")
+
+
+def test_names_may_have_letters_of_every_script() -> None:
+    assert read(name="été_犬-1").name == "été_犬-1"
+
+
+def test_nothing_after_a_key_is_nothing() -> None:
+    assert read(negative_prompt=None) == read()
+    assert read(background=None, conditions=None, region={"negative_prompt": None}) == read()
+
+
+def test_files_that_a_layout_names_are_found_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    region = {"concept": "~/loras/rex.pth", "prompt": "<rex>"}
+    condition = {"type": "controlnet", "model": "~/net", "image": "~/pose.png"}
+    (tmp_path / "a.yaml").write_text(json.dumps(content(region=region, conditions=[condition])))
+    (layout,) = read_layouts([tmp_path / "a.yaml"])
+    assert layout.regions[0].concept == str(tmp_path / "loras/rex.pth")
+    assert layout.conditions[0].image == tmp_path / "pose.png"
+    assert layout.conditions[0].model == str(tmp_path / "net")

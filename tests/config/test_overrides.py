@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.config import read_compose, read_sample, read_train
+from toolkit.config import (
+    read_compose,
+    read_evaluate,
+    read_export,
+    read_import,
+    read_sample,
+    read_train,
+)
 from toolkit.errors import InputError
 
 NASTY = [
@@ -146,3 +153,93 @@ def test_values_have_the_schemas_type(argument: str, value: object) -> None:
 def test_trainer_arguments_reach_lightning_as_it_takes_them(argument: str, value: object) -> None:
     (config,) = read_train(["concept=dog", f"trainer.{argument}"])
     assert config.trainer.arguments[argument.partition("=")[0]] == value
+
+
+def test_a_seed_taken_for_a_count_is_told_how_to_be_one() -> None:
+    with pytest.raises(InputError, match=r"for one seed write seeds=\[3489273829\]"):
+        read_compose(["layout=scene1", "seeds=3489273829"])
+    assert read_compose(["layout=scene1", "seeds=[3489273829]"]).seeds == (3489273829,)
+    assert len(read_compose(["layout=scene1", "seeds=10000"]).seeds) == 10_000
+
+
+def test_a_seed_beyond_what_is_stored_is_refused() -> None:
+    largest = 2**63 - 1
+    assert read_compose(["layout=scene1", f"seeds=[{largest}]"]).seeds == (largest,)
+    with pytest.raises(InputError, match=r"the largest seed is 2\*\*63 - 1"):
+        read_compose(["layout=scene1", f"seeds=[{largest + 1}]"])
+    with pytest.raises(InputError, match=r"training\.seed must be"):
+        read_train(["concept=dog", f"training.seed={largest + 1}"])
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with a picture folder, a layout, a LoRA and a base in it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("rex", "base"):
+        (tmp_path / folder).mkdir()
+    for file in ("a.yaml", "b.yaml", "many.jsonl", "x.pth", "emb.pt"):
+        (tmp_path / file).touch()
+    return tmp_path
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(home: Path) -> None:
+    word = "concept.class_word=dog"
+    base = ("model.path=~/base", "output_dir=~/out")
+    (trained,) = read_train(["concept=rex", "concept.images=~/rex", word, *base])
+    assert trained.concept.images == home / "rex"
+    assert (trained.output_dir, trained.model.path) == (home / "out", str(home / "base"))
+    assert trained.model.name == "base"
+    composed = read_compose(["layout=~/a.yaml,~/b.yaml"])
+    assert composed.layouts == (home / "a.yaml", home / "b.yaml")
+    assert read_compose(["layouts=~/many.jsonl"]).layouts_file == home / "many.jsonl"
+    read = read_import(["~/x.pth", "concept=rex", "embedding=~/emb.pt"])
+    assert (read.file, read.embedding) == (home / "x.pth", home / "emb.pt")
+    assert read_export(["rex", "format=kohya", "to=~/x.safetensors"]).to == home / "x.safetensors"
+    assert read_evaluate(["judge=~/base"]).judges == (str(home / "base"),)
+
+
+def test_a_tilde_in_a_config_file_is_the_home_folder_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = home / "configs" / "concept" / "rex.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("images: ~/rex\nclass_word: dog\n")
+    monkeypatch.chdir(home)
+    assert read_train(["concept=rex"])[0].concept.images == home / "rex"
+
+
+def test_a_tilde_elsewhere_or_of_nobody_stays(home: Path) -> None:
+    assert read_export(["rex", "format=kohya", "to=a~/x.safetensors"]).target == Path(
+        "a~/x.safetensors"
+    )
+    config = read_sample(["concept=dog", "output_dir=~nobody-here/x"])
+    assert config.output_dir == Path("~nobody-here/x")
+
+
+def test_an_export_goes_into_a_folder_and_has_its_formats_suffix(home: Path) -> None:
+    for to in ("~", "~/", str(home)):
+        config = read_export(["rex", "format=kohya", f"to={to}"])
+        assert config.target == home / "rex_kohya.safetensors"
+    with pytest.raises(InputError, match=r"a mix_of_show file ends with \.pth"):
+        read_export(["rex", "format=mix_of_show", "to=x.safetensors"])
+    with pytest.raises(InputError, match="or give a folder"):
+        read_export(["rex", "format=diffusers", "to=nowhere"])
+
+
+def test_here_is_a_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    for here in (".", "./"):
+        config = read_export(["rex", "format=kohya", f"to={here}"])
+        assert config.target == Path("rex_kohya.safetensors")
+
+
+@pytest.mark.parametrize("text", ["<rex> \udce9", "\ud83d"])
+def test_text_that_is_not_utf8_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="half of one"):
+        read_sample(["concept=dog", f"prompt={text}"])
+
+
+@pytest.mark.parametrize("key", ["training.rank", "training.batch_size"])
+def test_a_count_that_no_memory_holds_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match="at most 4096"):
+        read_train(["concept=dog", f"{key}=1000000000"])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,8 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "kept"), [(signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 3)]
+    ("sent", "code", "kept"),
+    [(signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 3), (signal.SIGTERM, 1, 3)],
 )
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(
     make_config: MakeConfig, tmp_path: Path, sent: signal.Signals, code: int, kept: int
@@ -291,3 +293,13 @@ def test_wandb_runs_offline_and_asks_nothing(
 def test_no_log_is_written_when_none_is_wanted(make_config: MakeConfig, tmp_path: Path) -> None:
     train(make_config(logger="none"))
     assert not (tmp_path / "outputs/runs/train/tiny/rex/metrics.csv").exists()
+
+
+def test_pictures_that_no_memory_holds_are_refused_before_they_are_made(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config()
+    large = replace(config, model=replace(config.model, width=2**16, height=2**16))
+    with pytest.raises(InputError, match=r"GB of memory, and this machine has"):
+        train(large)
+    assert not list((tmp_path / "outputs").rglob("*.*"))

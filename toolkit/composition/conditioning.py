@@ -11,10 +11,11 @@ from toolkit.base.text import TokenisedPrompt, encode, encode_layerwise, tokenis
 from toolkit.composition.cells import cells_of
 from toolkit.composition.controls import Controls, prepare_controls
 from toolkit.composition.layout import Box, Layout
+from toolkit.composition.prompts import canvas_prompt, region_prompt
 from toolkit.concept import Concept, LowRank
 from toolkit.concept.adapter import changes_applied
 from toolkit.concept.concept import linear_maps
-from toolkit.errors import InputError
+from toolkit.errors import InputError, shortened
 
 POSITIVE, NEGATIVE = "positive", "negative"
 
@@ -83,15 +84,23 @@ def check_layout(layout: Layout, base: Base) -> None:
 
 
 def check_prompts(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> None:
-    """Raise InputError when a prompt of `layout` is longer than the text encoder's window."""
+    """Raise InputError when a prompt is longer than the window, or does not call its concept."""
     canvas, regions = voices(layout, concepts)
     for voice in (canvas, *regions):
-        _tokenise_pair(base, voice)
+        positive, _ = _tokenise_pair(base, voice)
+        if voice.concept is not None and not _places(positive, voice.concept, base):
+            raise InputError(
+                f"prompt {shortened(voice.prompt)!r} holds no token of {voice.concept.name}: "
+                f"write {voice.concept.placeholder} in it"
+            )
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A prompt and the concept that encodes it; without a concept the base alone does."""
+    """A prompt and the concept that encodes it; without a concept the base alone does.
+
+    prompt: with every placeholder written out.
+    """
 
     concept: Concept | None
     prompt: str
@@ -111,21 +120,17 @@ def prepare(base: Base, layout: Layout, concepts: Mapping[str, Concept]) -> Cond
 
 def voices(layout: Layout, concepts: Mapping[str, Concept]) -> tuple[Voice, list[Voice]]:
     """Who speaks on the canvas, and who in each region."""
-    prompt = layout.prompt
-    for region in layout.regions:
-        if region.concept != layout.background:
-            prompt = concepts[region.concept].describe(prompt)
-    behind = concepts[layout.background] if layout.background else None
     regions = [
         Voice(
             concepts[region.concept],
-            region.prompt,
+            region_prompt(region, layout, concepts),
             layout.negative_prompt_of(region),
             region.strength,
         )
         for region in layout.regions
     ]
-    return Voice(behind, prompt, layout.negative_prompt), regions
+    behind = concepts[layout.background] if layout.background else None
+    return Voice(behind, canvas_prompt(layout, concepts), layout.negative_prompt), regions
 
 
 @torch.no_grad()
@@ -207,14 +212,13 @@ def _tokenise_pair(base: Base, voice: Voice) -> tuple[TokenisedPrompt, Tokenised
     """Both prompts; InputError when one does not fit into the window."""
     concept = voice.concept
     names = concept.token_names if concept else ()
-    prompt = concept.expand(voice.prompt) if concept else voice.prompt
-    positive = tokenise(prompt, base.tokenizer, names)
+    positive = tokenise(voice.prompt, base.tokenizer, names)
     negated = tokenise(voice.negative_prompt, base.tokenizer)
     for tokenised, text in ((positive, voice.prompt), (negated, voice.negative_prompt)):
         if tokenised.lost:
             raise InputError(
-                f"prompt {text!r} is longer than the text encoder's window of "
-                f"{base.tokenizer.model_max_length} tokens; lost: {tokenised.lost!r}"
+                f"prompt {shortened(text)!r} is longer than the text encoder's window of "
+                f"{base.tokenizer.model_max_length} tokens; lost: {shortened(tokenised.lost)!r}"
             )
     return positive, negated
 

@@ -1,12 +1,25 @@
-"""`failures.jsonl`: what of a batch could not be made, and why, a line each."""
+"""What of a batch could not be made, and why: on screen, and a line each in `failures.jsonl`."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolkit.composition.journal import Item
 from toolkit.composition.layout_files import Rejected
 from toolkit.files import whole_file
+
+log = logging.getLogger(__name__)
+
+_TOLD = 5
+
+
+def tell_failures(failed: Mapping[Item, str]) -> None:
+    """Say on screen why pictures were not made: of the first few, and how many more there are."""
+    for item, error in list(failed.items())[:_TOLD]:
+        log.error("not made: %s, seed %d: %s", item.layout.name, item.seed, error)
+    if len(failed) > _TOLD:
+        log.error("and %d more pictures were not made", len(failed) - _TOLD)
 
 
 def write_failures(folder: Path, rejected: Sequence[Rejected], failed: Mapping[Item, str]) -> None:

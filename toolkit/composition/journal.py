@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,12 @@ from toolkit.composition.layout_mapping import layout_to_mapping
 from toolkit.composition.method import Method
 from toolkit.files import sha256_of, whole_file
 
+log = logging.getLogger(__name__)
+
 DONE, FAILED = "done", "failed"
+MANIFEST = "manifest.parquet"
+SUFFIXES = (".json", ".png", ".safetensors", "_attention.png", "_losses.png")
+"""Of a picture's files; the first is its entry in the journal."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,16 @@ def error_of(item: Item, folder: Path) -> str | None:
     """Why the picture could not be made; None when it was."""
     entry = read_entry(item.path(folder, ".json"))
     if entry is None:
-        return "it was not made: the process that had it ended"
+        return "it was not made: the run, or the process that had it, ended before"
     return None if entry.get("status") == DONE else str(entry.get("error"))
+
+
+def clear(items: Iterable[Item], folder: Path) -> None:
+    """Take away what was written of these pictures."""
+    for item in items:
+        for suffix in SUFFIXES:
+            with suppress(NotADirectoryError):  # a file stands where the layout's folder should
+                item.path(folder, suffix).unlink(missing_ok=True)
 
 
 def read_entry(path: Path) -> dict[str, Any] | None:
@@ -135,48 +150,83 @@ def write_entry(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def write_manifest(folder: Path, method: str) -> Path:
-    """Make `manifest.parquet` from every SEED.json under outputs/compose/METHOD."""
-    rows: list[dict[str, Any]] = []
+    """Make `manifest.parquet` from every SEED.json under outputs/compose/METHOD.
+
+    One that cannot be a row (edited by hand, from another version) is left out and counted.
+    """
+    rows: dict[Path, dict[str, Any]] = {}
+    strange: list[Path] = []
     for path in sorted(folder.glob("*/*.json")):
         entry = read_entry(path)
         if entry is None or "inputs" not in entry:
             continue
-        losses: Sequence[float] = entry.get("losses", [])
-        rows.append(
-            {
-                "layout": entry["inputs"]["layout"]["name"],
-                "seed": entry["inputs"]["seed"],
-                "method": method,
-                "image": entry.get("image"),
-                "sha256": entry.get("sha256"),
-                "concepts": sorted(entry["inputs"]["concepts"]),
-                "loss_first": losses[0] if losses else None,
-                "loss_last": losses[-1] if losses else None,
-                "guidance_steps": len(losses),
-                "seconds": entry.get("seconds"),
-                "rank": entry.get("rank"),
-                "status": entry["status"],
-                "error": entry.get("error"),
-            }
-        )
-    schema = pyarrow.schema(
-        [
-            ("layout", pyarrow.string()),
-            ("seed", pyarrow.int64()),
-            ("method", pyarrow.string()),
-            ("image", pyarrow.string()),
-            ("sha256", pyarrow.string()),
-            ("concepts", pyarrow.list_(pyarrow.string())),
-            ("loss_first", pyarrow.float64()),
-            ("loss_last", pyarrow.float64()),
-            ("guidance_steps", pyarrow.int64()),
-            ("seconds", pyarrow.float64()),
-            ("rank", pyarrow.int64()),
-            ("status", pyarrow.string()),
-            ("error", pyarrow.string()),
-        ]
-    )
-    manifest = folder / "manifest.parquet"
+        try:
+            rows[path] = _row(entry, method)
+        except (KeyError, TypeError, IndexError, AttributeError):
+            strange.append(path)
+    try:
+        table = _table(rows.values())
+    except _NO_ROW:
+        whole = {path: row for path, row in rows.items() if _is_row(row)}
+        strange += [path for path in rows if path not in whole]
+        table = _table(whole.values())
+    if strange:
+        log.warning(
+            "%d results cannot stand in the manifest and are left out: %s%s",
+            len(strange), strange[0], " and others" if len(strange) > 1 else "",
+        )  # fmt: skip
+    manifest = folder / MANIFEST
     with whole_file(manifest) as temporary:
-        parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
+        parquet.write_table(table, temporary)
     return manifest
+
+
+def _row(entry: Mapping[str, Any], method: str) -> dict[str, Any]:
+    losses = entry.get("losses") or []
+    return {
+        "layout": entry["inputs"]["layout"]["name"],
+        "seed": entry["inputs"]["seed"],
+        "method": method,
+        "image": entry.get("image"),
+        "sha256": entry.get("sha256"),
+        "concepts": sorted(entry["inputs"]["concepts"]),
+        "loss_first": losses[0] if losses else None,
+        "loss_last": losses[-1] if losses else None,
+        "guidance_steps": len(losses),
+        "seconds": entry.get("seconds"),
+        "rank": entry.get("rank"),
+        "status": entry["status"],
+        "error": entry.get("error"),
+    }
+
+
+_NO_ROW = (pyarrow.ArrowException, OverflowError, ValueError, TypeError)
+_SCHEMA = pyarrow.schema(
+    [
+        ("layout", pyarrow.string()),
+        ("seed", pyarrow.int64()),
+        ("method", pyarrow.string()),
+        ("image", pyarrow.string()),
+        ("sha256", pyarrow.string()),
+        ("concepts", pyarrow.list_(pyarrow.string())),
+        ("loss_first", pyarrow.float64()),
+        ("loss_last", pyarrow.float64()),
+        ("guidance_steps", pyarrow.int64()),
+        ("seconds", pyarrow.float64()),
+        ("rank", pyarrow.int64()),
+        ("status", pyarrow.string()),
+        ("error", pyarrow.string()),
+    ]
+)
+
+
+def _table(rows: Iterable[Mapping[str, Any]]) -> pyarrow.Table:
+    return pyarrow.Table.from_pylist(list(rows), _SCHEMA)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    try:
+        _table([row])
+    except _NO_ROW:
+        return False
+    return True

@@ -7,7 +7,11 @@ from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 
-from toolkit.errors import InputError
+from toolkit.errors import InputError, shortened
+from toolkit.names import check_name, check_text
+
+LARGEST_SIDE = 16384
+"""Pixels: the largest canvas that any base draws is far below."""
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of the canvas's width and height."""
@@ -31,6 +35,11 @@ class Region:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        check_text("prompt", self.prompt)
+        check_text("negative_prompt", self.negative_prompt or "")
+        check_name("concept", name_of(self.concept))
+        if not math.isfinite(self.strength):
+            raise InputError(f"strength {self.strength}: must be finite")
         x0, y0, x1, y1 = self.box
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise InputError(
@@ -39,7 +48,7 @@ class Region:
             )
         if not names_concept(self.prompt, self.concept):
             raise InputError(
-                f"region prompt {self.prompt!r} does not name its concept: "
+                f"region prompt {shortened(self.prompt)!r} does not name its concept: "
                 f"write <{name_of(self.concept)}> in it"
             )
 
@@ -89,21 +98,20 @@ class Layout:
     conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
-            raise InputError(f"layout name {self.name!r}: letters, digits, - and _ only")
-        if self.width <= 0 or self.height <= 0:
-            raise InputError(f"layout {self.name}: width and height must be above 0")
+        check_name("layout name", self.name)
+        check_text("prompt", self.prompt)
+        check_text("negative_prompt", self.negative_prompt)
+        if not (0 < self.width <= LARGEST_SIDE and 0 < self.height <= LARGEST_SIDE):
+            raise InputError(
+                f"layout {self.name}: width and height must be above 0 and at most {LARGEST_SIDE}"
+            )
+        if self.background:
+            check_name("background", name_of(self.background))
         if self.background and not names_concept(self.prompt, self.background):
             raise InputError(
                 f"layout {self.name}: the prompt does not name the background concept: "
                 f"write <{name_of(self.background)}> in it"
             )
-        for concept in self.concepts:
-            if not re.fullmatch(r"[\w-]+", name_of(concept)):
-                raise InputError(
-                    f"layout {self.name}, concept {concept}: a name has letters, digits, - and _ "
-                    "only"
-                )
         for first, second in combinations(self.concepts, 2):
             if name_of(first) == name_of(second):
                 raise InputError(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from toolkit.composition.layout import Layout, is_file
 from toolkit.composition.layout_mapping import layout_from_mapping
-from toolkit.errors import InputError
+from toolkit.errors import InputError, shortened
+from toolkit.files import from_home
 from toolkit.text.files import read_text, split_lines
 from toolkit.text.json_values import read_json
 from toolkit.text.yaml_values import read_yaml
@@ -60,7 +61,7 @@ def read_lines(path: Path) -> Lines:
             content = read_json(line, "the line")
             if not isinstance(content, dict):
                 raise InputError("is no layout")
-            name = str(content["name"]) if "name" in content else None
+            name = shortened(str(content["name"])) if "name" in content else None
             layout = _found_from(path.parent, layout_from_mapping(content, "layout"))
             if layout.name in first_lines:
                 raise InputError(
@@ -80,7 +81,11 @@ def _found_from(folder: Path, layout: Layout) -> Layout:
     """The layout with the files it names found: in the working directory, or in `folder`."""
 
     def find(path: Path) -> Path:
-        return folder / path if not path.exists() and (folder / path).exists() else path
+        path = from_home(path)
+        try:
+            return folder / path if not path.exists() and (folder / path).exists() else path
+        except OSError as error:
+            raise InputError(f"{shortened(str(path))}: {error.strerror}") from error
 
     def find_concept(concept: str) -> str:
         return str(find(Path(concept))) if is_file(concept) else concept

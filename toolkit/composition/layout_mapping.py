@@ -1,11 +1,14 @@
 """Layouts to and from the plain values that YAML and JSON hold."""
 
+import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from toolkit.composition.layout import Condition, ConditionType, Layout, Region
 from toolkit.errors import InputError
+from toolkit.names import check_text
 
 
 def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
@@ -22,17 +25,14 @@ def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
         regions = content["regions"]
         if not isinstance(regions, list):
             raise InputError("regions: must be a list")
-        steers = content.get("conditions") or []
-        if not isinstance(steers, list):
-            raise InputError("conditions: must be a list")
-        unwanted = content.get("negative_prompt")
+        steers = _list_or_none(content, "conditions")
         return Layout(
             name=_text(content, "name"),
             prompt=_text(content, "prompt"),
-            negative_prompt="" if unwanted is None else _text(content, "negative_prompt"),
+            negative_prompt=_text_or_none(content, "negative_prompt") or "",
             width=_whole(content, "width"),
             height=_whole(content, "height"),
-            background=_text(content, "background") if content.get("background") else None,
+            background=_text_or_none(content, "background"),
             regions=tuple(_region(entry, number) for number, entry in enumerate(regions, 1)),
             conditions=tuple(_condition(entry, number) for number, entry in enumerate(steers, 1)),
         )
@@ -83,16 +83,12 @@ def _region(content: Any, number: int) -> Region:
         _check_keys(content, known, {"concept", "prompt", "box"})
         box = content["box"]
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise InputError(f"box {box!r}: must be four numbers [x0, y0, x1, y1]")
-        negative = content.get("negative_prompt")
-        strength = content.get("strength", 1.0)
-        if not _is_number(strength):
-            raise InputError(f"strength {strength!r}: must be a number")
+            raise InputError(f"box {_shown(box)}: must be four numbers [x0, y0, x1, y1]")
         return Region(
             concept=_text(content, "concept"),
             prompt=_text(content, "prompt"),
-            negative_prompt=None if negative is None else str(negative),
-            strength=float(strength),
+            negative_prompt=_text_or_none(content, "negative_prompt"),
+            strength=_number(content, "strength", 1.0),
             box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         )
     except InputError as error:
@@ -105,19 +101,19 @@ def _condition(content: Any, number: int) -> Condition:
     known = {"type", "model", "image", "weight", "region_weights"}
     try:
         _check_keys(content, known, {"type", "model", "image"})
-        kind, weight = content["type"], content.get("weight", 1.0)
+        kind = content["type"]
         if kind not in list(ConditionType):
-            raise InputError(f"type {kind!r}: must be one of {', '.join(ConditionType)}")
-        if not _is_number(weight):
-            raise InputError(f"weight {weight!r}: must be a number")
-        weights = content.get("region_weights") or []
-        if not isinstance(weights, list) or not all(w is None or _is_number(w) for w in weights):
-            raise InputError(f"region_weights {weights!r}: must be a number (or null) per region")
+            raise InputError(f"type {_shown(kind)}: must be one of {', '.join(ConditionType)}")
+        weights = _list_or_none(content, "region_weights")
+        if not all(w is None or _is_number(w) for w in weights):
+            raise InputError(
+                f"region_weights {_shown(weights)}: must be a number (or null) per region"
+            )
         return Condition(
             type=ConditionType(kind),
             model=_text(content, "model"),
             image=Path(_text(content, "image")),
-            weight=float(weight),
+            weight=_number(content, "weight", 1.0),
             region_weights=tuple(None if w is None else float(w) for w in weights),
         )
     except InputError as error:
@@ -127,26 +123,59 @@ def _condition(content: Any, number: int) -> Condition:
 def _check_keys(content: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
     for key in content:
         if key not in known:
-            raise InputError(f"unknown key {key!r}; known: {', '.join(sorted(known))}")
+            raise InputError(f"unknown key {_shown(key)}; known: {', '.join(sorted(known))}")
     missing = sorted(needed - set(content))
     if missing:
         raise InputError(f"missing: {', '.join(missing)}")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number that fits a float and is finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _number(content: Mapping[str, Any], key: str, default: float) -> float:
+    value = content.get(key, default)
+    if not _is_number(value):
+        raise InputError(f"{key} {_shown(value)}: must be a finite number")
+    return float(value)
 
 
 def _whole(content: Mapping[str, Any], key: str) -> int:
     value = content[key]
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f"{key} {value!r}: must be a whole number of pixels")
+        raise InputError(f"{key} {_shown(value)}: must be a whole number of pixels")
     return value
 
 
-def _text(content: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    value = content.get(key, default)
+def _text(content: Mapping[str, Any], key: str) -> str:
+    value = content[key]
     if not isinstance(value, str):
         quotes = ": write it in quotes" if isinstance(value, int | float) else ""
-        raise InputError(f"{key} {value!r}: must be text{quotes}")
+        raise InputError(f"{key} {_shown(value)}: must be text{quotes}")
+    check_text(key, value)
     return value
+
+
+def _text_or_none(content: Mapping[str, Any], key: str) -> str | None:
+    return None if content.get(key) is None else _text(content, key)
+
+
+def _list_or_none(content: Mapping[str, Any], key: str) -> list[Any]:
+    value = content.get(key)
+    if not isinstance(value, list | None):
+        raise InputError(f"{key} {_shown(value)}: must be a list")
+    return value or []
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as a message shows it, however large or deeply nested it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # a number of so many digits that Python does not write it
+        return f"a {type(value).__name__}"

@@ -1,6 +1,7 @@
 """Composing as a Lightning predict loop."""
 
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from toolkit.composition.method import Method, Preset, Sampler
 from toolkit.composition.rivals import compose_rival, prepare_rival
 from toolkit.composition.sampler import Step, compose
 from toolkit.concept import Concept
-from toolkit.errors import InputError, RunError
+from toolkit.errors import InputError, RunError, one_line, ran_out_of_memory
 from toolkit.tracking.figures import RefinedStep
 
 
@@ -27,6 +28,7 @@ class Composition:
 
     pixels: (3, height, width) in 0..1; None when it failed, or the base has no autoencoder.
     latents: (channels, h, w). steps: one for each refined step.
+    trace: where an error that nobody foresaw came from.
     """
 
     item: Item
@@ -35,6 +37,7 @@ class Composition:
     steps: list[RefinedStep] = field(default_factory=list)
     seconds: float = 0.0
     error: str | None = None
+    trace: str | None = None
 
 
 class Composer(LightningModule):
@@ -68,12 +71,12 @@ class Composer(LightningModule):
             raise InputError("composing needs gradients: give the Trainer inference_mode=False")
 
     def predict_step(self, batch: Sequence[Item], batch_idx: int) -> list[Composition]:
-        """Compose every item; one that fails does not take the others along."""
+        """Compose every item; one that fails, for whatever reason, takes no other along."""
         try:
             return self._compose(batch)
-        except (InputError, RunError, torch.OutOfMemoryError) as error:
+        except Exception as error:
             if len(batch) == 1:
-                return [Composition(batch[0], error=str(error).splitlines()[0])]
+                return [failure(batch[0], error)]
         half = len(batch) // 2
         return self.predict_step(batch[:half], batch_idx) + self.predict_step(
             batch[half:], batch_idx
@@ -114,6 +117,19 @@ class Composer(LightningModule):
                 ready = prepare_rival(self.base, layout, self.concepts, self.method.sampler)
             self.ready = {layout.name: ready}
         return self.ready[layout.name]
+
+
+def failure(item: Item, error: Exception) -> Composition:
+    """The picture that an error left unmade."""
+    if ran_out_of_memory(error):
+        return Composition(item, error=f"not enough memory: {one_line(error)}")
+    if isinstance(error, InputError | RunError):
+        return Composition(item, error=one_line(error))
+    return Composition(
+        item,
+        error=f"{type(error).__name__}: {one_line(error)} (please report it, with SEED.json)",
+        trace="".join(traceback.format_exception(error)),
+    )
 
 
 def refined_step(number: int, guidance: Guidance, method: Method) -> RefinedStep:

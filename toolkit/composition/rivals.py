@@ -17,8 +17,10 @@ from toolkit.base import Base
 from toolkit.composition.conditioning import Conditioning, Voice, condition
 from toolkit.composition.layout import Layout
 from toolkit.composition.method import Method, Sampler
+from toolkit.composition.prompts import region_prompt
 from toolkit.composition.sampler import Step, Watcher, compose, initial_noise, predict
 from toolkit.concept import Concept
+from toolkit.concept.concept import written_out
 from toolkit.concept.merge import merged
 from toolkit.errors import RunError
 
@@ -60,9 +62,9 @@ def prepare_rival(
     regions = []
     if sampler in (Sampler.REGIONAL_PROMPT, Sampler.REGIONAL_TOKENS):
         for region in layout.regions:
-            concept = concepts[region.concept]
-            names = sampler is Sampler.REGIONAL_TOKENS
-            said = concept.expand(region.prompt) if names else concept.describe(region.prompt)
+            said = region_prompt(region, layout, concepts)
+            if sampler is Sampler.REGIONAL_PROMPT:
+                said = described(region.prompt, own)
             regions.append(Voice(everyone, said, layout.negative_prompt_of(region)))
         if sampler is Sampler.REGIONAL_PROMPT:
             prompt = described(layout.prompt, own)
@@ -121,21 +123,22 @@ def joint_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> str:
         if concept.class_word and re.search(word, prompt):
             mark = f"\0{number}\0"  # not the tokens yet: a trigger may hold another class word
             prompt = re.sub(word, mark, prompt, count=1)
-            said[mark] = concept.expand(concept.placeholder)
+            said[mark] = concept.call
         else:
-            behind.append(concept.expand(region.prompt))
-    for mark, tokens in said.items():
-        prompt = prompt.replace(mark, tokens)
+            behind.append(region_prompt(region, layout, concepts))
     if layout.background:
-        prompt = concepts[layout.background].expand(prompt)
+        said[concepts[layout.background].placeholder] = concepts[layout.background].call
+    prompt = written_out(prompt, said)
     return ", ".join([prompt, *behind])
 
 
 def described(prompt: str, concepts: Sequence[Concept]) -> str:
     """`prompt` with every concept's class word in place of its tokens."""
-    for concept in concepts:
-        prompt = concept.describe(prompt)
-    return prompt
+    if not concepts:
+        return prompt
+    said = {token: word for own in concepts for token, word in own.described_tokens.items()}
+    said |= {concept.placeholder: concept.class_word for concept in concepts}
+    return " ".join(written_out(prompt, said).split())
 
 
 def _strength(layout: Layout, name: str) -> float:

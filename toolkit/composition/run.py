@@ -1,23 +1,30 @@
 """`toolkit compose` and `toolkit sample`: from a checked config to files."""
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolkit.base import Base, load_base
 from toolkit.base.source import find_source
 from toolkit.composition.batch_size import pictures_that_fit
 from toolkit.composition.checks import check
 from toolkit.composition.data import Items
-from toolkit.composition.failures import write_failures
-from toolkit.composition.journal import Item, error_of, is_done, recipe_of, write_manifest
+from toolkit.composition.failures import tell_failures, write_failures
+from toolkit.composition.journal import (
+    MANIFEST,
+    Item,
+    clear,
+    error_of,
+    is_done,
+    recipe_of,
+    write_manifest,
+)
 from toolkit.composition.layout import Layout, is_file, name_of
 from toolkit.composition.layout_files import Lines, Rejected, read_layouts, read_lines
 from toolkit.composition.method import Method
@@ -39,8 +46,11 @@ from toolkit.config.schema import (
     SamplingConfig,
     TrainerConfig,
 )
-from toolkit.errors import InputError, RunError
+from toolkit.errors import InputError, RunError, one_line
+from toolkit.files import check_writable
 from toolkit.tracking.wandb import CompositionTable
+from toolkit.tracking.wandb_settings import check_wandb
+from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +78,6 @@ def compose(config: ComposeConfig) -> int:
     `failures.jsonl`. Raises InputError, with nothing started, when a layout or a concept file is
     wrong, or all lines are.
     """
-    if config.trainer.arguments.get("inference_mode"):
-        raise InputError("trainer.inference_mode=true: composing needs gradients of the latents")
     job = _Job(
         folder=config.output_dir / "compose" / config.method_name,
         output_dir=config.output_dir,
@@ -82,6 +90,7 @@ def compose(config: ComposeConfig) -> int:
         overwrite=config.overwrite,
         figures=config.figures,
     )
+    _check_surroundings(job)
     layouts = read_layouts(config.layouts)
     lines = read_lines(config.layouts_file) if config.layouts_file else Lines({}, ())
     if config.strict:
@@ -90,9 +99,10 @@ def compose(config: ComposeConfig) -> int:
         lines = Lines({}, ())
     usable = _usable(job, layouts, lines)
     items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
-    if not _make(job, usable, items):
+    made = _make(job, usable, items)
+    if made is None:
         return 0  # another process reports
-    failed = {item: error for item in items if (error := error_of(item, job.folder)) is not None}
+    failed = _report(made, items, job.folder)
     write_failures(job.folder, usable.rejected, failed)
     log.info("manifest: %s", write_manifest(job.folder, config.method_name))
     return 1 if failed or usable.rejected else 0
@@ -101,7 +111,7 @@ def compose(config: ComposeConfig) -> int:
 def sample(config: SampleConfig) -> int:
     """Pictures of one concept alone: a canvas that the concept shapes as its background."""
     layout = Layout(
-        name=re.sub(r"[^A-Za-z0-9_-]+", "-", config.prompt).strip("-")[:60] or "sample",
+        name=folder_of(config.prompt, config.concept),
         prompt=config.prompt,
         negative_prompt=config.negative_prompt,
         width=config.width,
@@ -117,9 +127,32 @@ def sample(config: SampleConfig) -> int:
         trainer=config.trainer,
         logger=LoggerConfig(kind="none"),
     )
+    _check_surroundings(job)
     items = [Item(layout, seed) for seed in config.seeds]
-    _make(job, _usable(job, [layout], Lines({}, ())), items)
-    return 1 if any(error_of(item, job.folder) is not None for item in items) else 0
+    made = _make(job, _usable(job, [layout], Lines({}, ())), items)
+    return 1 if made is not None and _report(made, items, job.folder) else 0
+
+
+def folder_of(prompt: str, concept: str) -> str:
+    """A folder's name for a prompt, no other prompt's.
+
+    Where it is more than the concept and small plain letters, a hash tells it from prompts that
+    differ in what is dropped, cut, or in another case (which some file systems do not tell apart).
+    """
+    kept = re.sub(r"[^\w-]+", "-", prompt).strip("-")
+    if re.fullmatch(rf"<{re.escape(concept)}>( [a-z0-9_]+)*", prompt) and len(kept) <= 60:
+        return kept
+    cut = kept.encode()[:120].decode(errors="ignore")
+    return f"{cut}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def _check_surroundings(job: _Job) -> None:
+    """Raise InputError for what can be wrong before a layout is read or the base loads."""
+    for remark in remarks_on_trainer(job.trainer.arguments, Work.COMPOSE):
+        log.warning("%s", remark)
+    if job.logger.kind == "wandb":
+        check_wandb()
+    check_writable(job.folder)
 
 
 @dataclass(frozen=True)
@@ -145,34 +178,49 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
         for number, layout in list(numbered.items()):
             try:
                 check_one(layout)
-            except InputError as error:
-                rejected.append(Rejected(number, layout.name, str(error)))
+            except Exception as error:  # whatever it is, the other lines are not to suffer
+                rejected.append(Rejected(number, layout.name, one_line(error)))
                 del numbered[number]
         if not layouts and not numbered:
             _refuse(rejected)
 
     if Path(job.model.path).exists():  # what is no base is told before what is not trained on it
         find_source(job.model.path)
+
+    def check_and_note(layout: Layout) -> None:
+        for remark in check(layout, base, concepts):
+            remarks.setdefault(remark, []).append(layout.name)
+
+    remarks: dict[str, list[str]] = {}
     files = concept_files(layouts, job.output_dir, job.model)
     leave_out_wrong(lambda own: files.update(concept_files([own], job.output_dir, job.model)))
     base = load_base(
         job.model.path,
         job.model.name,
         guidance_downscale=job.model.guidance_downscale,
-        dtype=_dtype(job.model, job.trainer),
+        dtype=dtype_of_base(make_trainer(job.trainer.arguments, Work.COMPOSE), job.model.dtype),
     )
     concepts = Shelf(files, partial(read_concept, base=base))
     for layout in layouts:
-        check(layout, base, concepts)
-    leave_out_wrong(lambda own: check(own, base, concepts))
-    for wrong in sorted(rejected, key=lambda wrong: wrong.line):
-        log.warning("line %d is left out: %s", wrong.line, wrong.error)
+        check_and_note(layout)
+    leave_out_wrong(check_and_note)
+    for remark, names in remarks.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        log.warning("layout %s%s: %s", names[0], more, remark)
+    wrong = sorted(rejected, key=lambda one: one.line)
+    for one in wrong[:_LISTED]:
+        log.warning("line %d is left out: %s", one.line, one.error)
+    if len(wrong) > _LISTED:
+        log.warning("and %d more lines: failures.jsonl will tell", len(wrong) - _LISTED)
     usable = [*layouts, *numbered.values()]
     return _Usable(usable, rejected, base, concepts, files)
 
 
-def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
-    """Make what is missing; whether this process is the one that reports."""
+def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | None:
+    """Make what is missing; those items, or None in a process that is not the one to report.
+
+    What stood in their place is taken away first, so that nothing old passes as made.
+    """
     base = usable.base
     sampling = job.sampling
     recipe = recipe_of(
@@ -187,25 +235,24 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
     if len(missing) < len(items):
         log.info("%d of %d pictures are there already", len(items) - len(missing), len(items))
     if not missing:
-        return True
+        return []
     module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
     writer = CompositionWriter(job.folder, recipe, job.figures)
     callbacks = [writer, BatchProgress(len(missing))]
     if job.logger.kind == "wandb":
         callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
-    arguments: dict[str, Any] = {"enable_model_summary": False, **job.trainer.arguments}
-    arguments |= {"inference_mode": False, "use_distributed_sampler": False, "logger": False}
-    if arguments.get("strategy") == "ddp":
-        arguments["strategy"] = IndependentProcesses()
-    trainer = Trainer(
-        **arguments,
+    ddp = job.trainer.arguments.get("strategy") == "ddp"
+    trainer = make_trainer(
+        job.trainer.arguments,
+        Work.COMPOSE,
         callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
         default_root_dir=job.folder,
+        **({"strategy": IndependentProcesses()} if ddp else {}),
     )
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
+        clear(missing, job.folder)
+        (job.folder / MANIFEST).unlink(missing_ok=True)  # it lists what is gone now
         given = job.batch_size
         fits = partial(pictures_that_fit, base) if given is None else lambda w, h: given
         data = Items(missing, fits)
@@ -215,17 +262,27 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> bool:
         raise KeyboardInterrupt from None
     except OSError as error:
         raise RunError(f"cannot write to {job.folder}: {error}") from error
+    except MisconfigurationException as error:
+        raise RunError(f"Lightning cannot compose so: {one_line(error)}") from error
     try:
         trainer.strategy.barrier("everything is written")
     except RuntimeError:  # what torch.distributed raises when a peer is gone
         log.warning("another process ended early; run the same command again for what it had")
-    if trainer.is_global_zero and len(missing) <= _LISTED:
-        for item in missing:
-            log.info("%s", item.path(job.folder, ".png"))
-    return bool(trainer.is_global_zero)
+    return missing if trainer.is_global_zero else None
 
 
-_LISTED = 64  # more paths than this nobody reads
+def _report(made: Sequence[Item], items: Sequence[Item], folder: Path) -> dict[Item, str]:
+    """List what was made now and tell what failed; why, by item."""
+    failed = {item: error for item in items if (error := error_of(item, folder)) is not None}
+    whole = [item for item in made if item not in failed]
+    if len(whole) <= _LISTED:
+        for item in whole:
+            log.info("%s", item.path(folder, ".png"))
+    tell_failures(failed)
+    return failed
+
+
+_LISTED = 64  # more lines than this nobody reads
 
 
 def concept_files(
@@ -262,11 +319,3 @@ def _refuse(rejected: Sequence[Rejected]) -> None:
         first = min(rejected, key=lambda wrong: wrong.line)
         more = f" (and {len(rejected) - 1} more wrong lines)" if len(rejected) > 1 else ""
         raise InputError(f"line {first.line} of the layouts file: {first.error}{more}")
-
-
-def _dtype(model: ModelConfig, trainer: TrainerConfig) -> torch.dtype:
-    if model.dtype is not None:
-        dtype: torch.dtype = getattr(torch, model.dtype)
-        return dtype
-    precision = str(trainer.arguments.get("precision") or "32")
-    return {"16": torch.float16, "bf16": torch.bfloat16}.get(precision.split("-")[0], torch.float32)

@@ -1,6 +1,7 @@
 """Write each finished picture at once, its SEED.json last."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from safetensors.torch import save_file
 
-from toolkit.composition.journal import DONE, FAILED, Recipe, write_entry
-from toolkit.composition.module import Composition
-from toolkit.files import sha256_of, whole_file
+from toolkit.composition.journal import DONE, FAILED, Recipe, clear, write_entry
+from toolkit.composition.module import Composition, failure
+from toolkit.files import DISK_IS_FULL, sha256_of, whole_file
 from toolkit.tracking.figures import attention_figure, loss_figure, save_figure
+
+log = logging.getLogger(__name__)
 
 
 class CompositionWriter(Callback):
@@ -42,24 +45,51 @@ class CompositionWriter(Callback):
             self.write(composition, trainer.global_rank)
 
     def write(self, composition: Composition, rank: int) -> None:
-        """Write one picture's files. Raises OSError when the disk does not take them."""
-        item = composition.item
+        """Write one picture's files, or why there are none.
+
+        Raises OSError when the disk takes nothing more; what is wrong with one place is said.
+        """
+        written: Mapping[str, str] = {}
+        try:
+            if composition.error is None:
+                composition, written = self._attempt(composition)
+            self.failed += composition.error is not None
+            self._write_entry(composition, rank, written)
+        except OSError as error:
+            if error.errno in DISK_IS_FULL:
+                raise
+            item = composition.item
+            log.error("%s, seed %d: cannot write: %s", item.layout.name, item.seed, error)
+
+    def _attempt(self, composition: Composition) -> tuple[Composition, Mapping[str, str]]:
+        """Write the files; a picture that cannot be one has failed, and leaves none."""
+        try:
+            return composition, self._write_files(composition)
+        except OSError:
+            raise
+        except Exception as error:
+            clear([composition.item], self.folder)
+            return failure(composition.item, error), {}
+
+    def _write_files(self, composition: Composition) -> dict[str, str]:
+        image = self._write_result(composition)
+        if self.figures and composition.steps:
+            self._write_figures(composition)
+        return {"image": str(image.relative_to(self.folder)), "sha256": sha256_of(image)}
+
+    def _write_entry(self, composition: Composition, rank: int, written: Mapping[str, str]) -> None:
         entry: dict[str, Any] = {
-            "inputs": self.recipe.inputs(item),
+            "inputs": self.recipe.inputs(composition.item),
             "losses": [step.losses["total"] for step in composition.steps],
             "seconds": round(composition.seconds, 3),
             "rank": rank,
             "status": FAILED if composition.error else DONE,
             "error": composition.error,
+            **written,
         }
-        if composition.error:
-            self.failed += 1
-        else:
-            image = self._write_result(composition)
-            entry |= {"image": str(image.relative_to(self.folder)), "sha256": sha256_of(image)}
-            if self.figures and composition.steps:
-                self._write_figures(composition)
-        write_entry(item.path(self.folder, ".json"), entry)
+        if composition.trace:
+            entry["trace"] = composition.trace
+        write_entry(composition.item.path(self.folder, ".json"), entry)
 
     def _write_result(self, composition: Composition) -> Path:
         item = composition.item

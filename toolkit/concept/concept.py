@@ -1,5 +1,6 @@
 """One learned concept in memory."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -76,17 +77,26 @@ class Concept:
         pairs = [*self.unet.values(), *self.text_encoder.values()]
         return max((pair.down.shape[0] for pair in pairs), default=0)
 
+    @property
+    def call(self) -> str:
+        """What calls it in a prompt: its tokens, or its trigger words."""
+        return " ".join(self.token_names) or self.trigger_words
+
+    @property
+    def described_tokens(self) -> dict[str, str]:
+        """For each token what says it without the concept: the last is the class word."""
+        return dict.fromkeys(self.token_names, "") | {
+            token: self.class_word for token in self.token_names[-1:]
+        }
+
     def expand(self, prompt: str) -> str:
         """`prompt` with <name> written out as the concept's tokens, or its trigger words."""
-        return prompt.replace(self.placeholder, " ".join(self.token_names) or self.trigger_words)
+        return written_out(prompt, {self.placeholder: self.call})
 
     def describe(self, prompt: str) -> str:
         """`prompt` with the class word in place of <name>, for a model that lacks the concept."""
-        for token in self.token_names[:-1]:
-            prompt = prompt.replace(token, "")
-        if self.token_names:
-            prompt = prompt.replace(self.token_names[-1], self.class_word)
-        return " ".join(prompt.replace(self.placeholder, self.class_word).split())
+        said = self.described_tokens | {self.placeholder: self.class_word}
+        return " ".join(written_out(prompt, said).split())
 
     def check_fits(self, base: Base) -> None:
         """Raise InputError, saying which base it was made for, if its shapes do not fit `base`."""
@@ -118,6 +128,18 @@ class Concept:
                         f"concept {self.name} was made for another base than {base.name}: its "
                         f"{part} map {path} is {shape}, the base's {own}"
                     )
+
+
+def written_out(prompt: str, said: Mapping[str, str]) -> str:
+    """`prompt` with every key of `said` replaced in one pass, the longest that fits first.
+
+    What is put in is not read again, so a concept's token may be called as another concept is.
+    """
+    if not said:
+        return prompt
+    longest_first = sorted(said, key=len, reverse=True)
+    pattern = "|".join(re.escape(key) for key in longest_first)
+    return re.sub(pattern, lambda match: said[match[0]], prompt)
 
 
 def tokens_of(name: str, count: int) -> tuple[str, ...]:

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.config.lookup import find_config
-from toolkit.errors import InputError
+from toolkit.config.schema import LARGEST_SEED
+from toolkit.errors import InputError, shortened
+from toolkit.files import from_home, is_file_here
+from toolkit.names import check_text
 from toolkit.text.yaml_values import read_scalar
+
+MOST_SEEDS = 10_000
+"""Pictures of one layout that a count asks for; a larger number is mostly meant as one seed."""
 
 
 def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
@@ -15,6 +21,7 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not equals or not key:
             raise InputError(f"expected key=value, got {argument!r}")
+        check_text(key, value)
         typed[key] = value
     return typed
 
@@ -30,31 +37,46 @@ def names(text: str, key: str) -> tuple[str, ...]:
 
 def seeds(value: object) -> tuple[int, ...]:
     """`8` is 0 to 7; `[7,11]` and `7,11` are those two."""
-    wrong = InputError(f"seeds={value}: expected a count or a list, as seeds=8 or seeds=[7,11]")
-    if isinstance(value, str):
-        listed = "," in value and not value.startswith("[")
-        value = read_scalar(f"[{value}]" if listed else value)
+    value = _typed_seeds(value)
+    wrong = InputError(
+        f"seeds={shortened(str(value))}: expected a count or a list, as seeds=8 or seeds=[7,11]"
+    )
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if value > MOST_SEEDS:
+            raise InputError(
+                f"seeds={value} asks for {value} pictures of each layout, 0 to {value - 1}; the "
+                f"most is {MOST_SEEDS}; for one seed write seeds=[{value}]"
+            )
         return tuple(range(value))
     if not isinstance(value, list) or not value:
         raise wrong
     if not all(type(seed) is int and seed >= 0 for seed in value):
         raise wrong
+    if max(value) > LARGEST_SEED:
+        raise InputError(
+            f"seeds={shortened(str(value))}: the largest seed is 2**63 - 1 = {LARGEST_SEED}"
+        )
     return tuple(dict.fromkeys(value))
+
+
+def _typed_seeds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return read_scalar(f"[{value}]" if "," in value and not value.startswith("[") else value)
 
 
 def layout_files(text: object) -> tuple[Path, ...]:
     """`scene1`, `FILE.yaml`, or several with commas: the files that hold them."""
     text = str(text)
-    if Path(text).is_file():
+    if is_file_here(from_home(text)):
         return (_layout_file(text),)
     return tuple(_layout_file(name) for name in names(text, "layout"))
 
 
 def existing_file(value: object) -> Path:
     """The file of many layouts."""
-    path = Path(str(value)).expanduser()
-    if not path.is_file():
+    path = from_home(str(value))
+    if not is_file_here(path):
         raise InputError(f"layouts={value}: there is no such file")
     return path
 
@@ -66,13 +88,13 @@ def method_names(value: object) -> tuple[str, ...]:
 
 def judge_names(value: object) -> tuple[str, ...]:
     """Who judges."""
-    return names(str(value), "judge")
+    return tuple(str(from_home(name)) for name in names(str(value), "judge"))
 
 
 def take_first(arguments: Sequence[str], what: str) -> tuple[str, list[str]]:
     """A command's first argument, which has no key, and the others."""
     first, *others = arguments or [""]
-    if not first or ("=" in first and not Path(first).exists()):
+    if not first or ("=" in first and not is_file_here(from_home(first))):
         raise InputError(f"the {what} comes first, without a key")
     return first, others
 
@@ -86,11 +108,11 @@ def concept_name(value: object) -> str:
 
 
 def _layout_file(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = from_home(name)
     if path.suffix.lower() == ".jsonl":
         raise InputError(f"layout={name}: a file of many layouts is given with layouts={name}")
     if path.suffix.lower() in (".yaml", ".yml") or len(path.parts) > 1:
-        if not path.is_file():
+        if not is_file_here(path):
             raise InputError(f"layout={name}: there is no such file")
         return path
     if path.suffix and path.is_file():

@@ -33,6 +33,7 @@ from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
+from toolkit.files import from_home
 from toolkit.text.yaml_values import read_scalar
 
 
@@ -179,12 +180,12 @@ def read_sample(arguments: Sequence[str]) -> SampleConfig:
 def read_import(arguments: Sequence[str]) -> ImportConfig:
     """The config of reading one file that others made."""
     file, others = take_first(arguments, "file to import")
-    if not Path(file).expanduser().exists():
+    if not from_home(file).exists():
         raise InputError(f"there is no file {file}")
     content = _read(IMPORT, split_arguments(others))
     if "name" not in content:
         raise InputError("say how the concept is to be called: concept=NAME")
-    return build(ImportConfig, content | {"file": Path(file).expanduser()})
+    return build(ImportConfig, content | {"file": from_home(file)})
 
 
 def read_export(arguments: Sequence[str]) -> ExportConfig:

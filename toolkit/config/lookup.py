@@ -5,11 +5,13 @@ An installed package holds `configs` and `datasets` itself; an editable install 
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import toolkit
 from toolkit.config.suggest import nearest
-from toolkit.errors import InputError
+from toolkit.errors import InputError, shortened
+from toolkit.files import from_home, is_file_here
 
 _PACKAGE = Path(toolkit.__file__).resolve().parent
 SHIPPED = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent
@@ -31,16 +33,17 @@ def find_config(group: str, name: str) -> Path:
     """The file `configs/group/name.yaml`; InputError with the nearest names when there is none."""
     for root in config_roots():
         file = root / group / f"{name}.yaml"
-        if file.parent == root / group and file.is_file():
+        if file.parent == root / group and is_file_here(file):
             return file
-    raise InputError(f"there is no {group}={name} ({nearest(name, choices(group))})")
+    raise InputError(f"there is no {group}={shortened(name)} ({nearest(name, choices(group))})")
 
 
 def find_dataset(path: Path) -> Path:
     """The existing folder of images that `path` means; InputError when there is none."""
-    for folder in (path, path.expanduser(), SHIPPED / path):
-        if folder.is_dir():
-            return folder.resolve()
+    for folder in (from_home(path), SHIPPED / path):
+        with suppress(OSError):  # a name that no folder can have
+            if folder.is_dir():
+                return folder.resolve()
     raise InputError(f"no folder {str(path)!r}: give one with concept.images=FOLDER")
 
 
@@ -49,8 +52,8 @@ def find_base(path: str) -> str:
 
     A hub id comes back as it is; InputError for what can be none of them.
     """
-    local = Path(path).expanduser()
-    if path and local.exists():
+    local = from_home(path)
+    if path and _exists(local):
         return str(local.resolve())
     if path.startswith("assets/"):
         return str(_PACKAGE / path)
@@ -66,9 +69,15 @@ def find_base(path: str) -> str:
     return path
 
 
+def _exists(path: Path) -> bool:
+    with suppress(OSError):
+        return path.exists()
+    return False
+
+
 def base_name(path: str) -> str:
     """The last part of a base's path, without the suffix of a weights file."""
-    last = Path(Path(path).expanduser().resolve().name)
+    last = Path(from_home(path).resolve().name)
     return last.stem if last.suffix.lower() in _FILES else last.name
 
 

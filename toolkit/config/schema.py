@@ -8,6 +8,10 @@ from typing import Any, Literal
 
 from toolkit.composition.method import Method
 from toolkit.errors import InputError
+from toolkit.names import check_name
+
+LARGEST_SEED = 2**63 - 1
+"""What torch and the manifest's columns hold."""
 
 
 class Format(StrEnum):
@@ -65,7 +69,7 @@ class ConceptConfig:
     """What it is, in a word the base knows."""
 
     def __post_init__(self) -> None:
-        check_concept_name(self.name)
+        check_name("concept", self.name)
         if not self.class_word.strip():
             raise InputError("concept.class_word is empty: say what it is, as dog")
 
@@ -110,18 +114,20 @@ class TrainingConfig:
     """Also show the images mirrored."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rank", "checkpoint_every_steps"):
+        for name in ("steps", "checkpoint_every_steps"):
             _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in ("batch_size", "rank"):
+            _between(f"training.{name}", getattr(self, name), 1, 4096)
         for name in (
             "learning_rate_text_encoder",
             "learning_rate_unet",
             "learning_rate_embeddings",
             "noise_offset",
-            "seed",
             "attention_regularisation",
             "sample_every_steps",
         ):
             _at_least(f"training.{name}", getattr(self, name), 0)
+        _between("training.seed", self.seed, 0, LARGEST_SEED)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class SamplingConfig:
     """Classifier-free guidance."""
 
     def __post_init__(self) -> None:
-        _at_least("sampling.steps", self.steps, 1)
+        _between("sampling.steps", self.steps, 1, 1000)
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,10 @@ class LoggerConfig:
 
     def __post_init__(self) -> None:
         _at_least("logger.max_images", self.max_images, 0)
+        if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
+            raise InputError(
+                f"logger.project={self.project}: W&B takes 1 to 128 characters, without /\\#?%:"
+            )
 
 
 @dataclass(frozen=True)
@@ -197,6 +207,7 @@ class ComposeConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
+        check_name("method.name", self.method.name)
         if self.batch_size is not None:
             _at_least("batch_size", self.batch_size, 1)
 
@@ -277,7 +288,7 @@ class SampleConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_concept_name(self.concept)
+        check_name("concept", self.concept)
         _at_least("width", self.width, 1)
         _at_least("height", self.height, 1)
 
@@ -304,7 +315,7 @@ class ImportConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_concept_name(self.name)
+        check_name("concept", self.name)
         _at_least("rank", self.rank, 1)
 
 
@@ -322,7 +333,7 @@ class ExportConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_concept_name(self.concept)
+        check_name("concept", self.concept)
         if self.to is None or self.to.is_dir():
             return
         suffixes = self.format.suffixes
@@ -349,7 +360,6 @@ def _at_least(key: str, value: float, least: int) -> None:
         raise InputError(f"{key} must be at least {least}, got {value}")
 
 
-def check_concept_name(name: str) -> None:
-    """A concept's name becomes a file name and <NAME> in prompts."""
-    if not name or any(not (character.isalnum() or character in "-_") for character in name):
-        raise InputError(f"concept={name}: a name has letters, digits, - and _ only")
+def _between(key: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InputError(f"{key} must be at least {least} and at most {most}, got {value}")

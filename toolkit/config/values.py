@@ -1,5 +1,6 @@
 """Text that a person typed, and values that a YAML file holds, checked against a schema's types."""
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from toolkit.config.keys import default_of
 from toolkit.config.schema import TrainerConfig
 from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument
-from toolkit.errors import InputError
+from toolkit.errors import InputError, shortened
+from toolkit.files import from_home
 from toolkit.text.yaml_values import read_scalar
 
 Schema = TypeVar("Schema")
@@ -54,15 +56,15 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
     if _is_choice(wanted):
         return _choose(value, wanted, where)
     if wanted is Path and isinstance(value, str | Path) and value != "":
-        return Path(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return from_home(value)
+    if wanted is float and type(value) in (int, float) and _is_finite(value):
         return float(value)
-    if isinstance(wanted, type) and type(value) is wanted:
+    if wanted is not float and isinstance(wanted, type) and type(value) is wanted:
         return value
     if wanted is str and isinstance(value, int | float):
         raise InputError(f"{where}={shown}: expected text: write it in quotes")
     expected, example = _EXPECTED.get(wanted, ("a list", "[a, b]"))
-    raise InputError(f"{where}={shown}: expected {expected}, as {where}={example}")
+    raise InputError(f"{where}={shortened(str(shown))}: expected {expected}, as {where}={example}")
 
 
 def build(schema: type[Schema], content: Any, where: str = "") -> Schema:
@@ -96,8 +98,15 @@ def _texts(text: str) -> Any:
     """`[one, 7]` as a list in which everything is text."""
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _without_none(annotation: Any) -> Any:
@@ -117,7 +126,7 @@ def _choose(value: Any, wanted: Any, where: str) -> Any:
         if value == choice:
             return choice
     names = [str(choice) for choice in known]
-    raise InputError(f"{where}={value}: expected one of {', '.join(names)}")
+    raise InputError(f"{where}={shortened(str(value))}: expected one of {', '.join(names)}")
 
 
 _EXPECTED = {

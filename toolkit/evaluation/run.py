@@ -21,9 +21,11 @@ from toolkit.evaluation.judges import Judge, default_judges, load_judge
 from toolkit.evaluation.picture import score_picture
 from toolkit.evaluation.references import as_drawn, read_references
 from toolkit.evaluation.table import ScoreRow, table, write_rows
-from toolkit.files import whole_file
+from toolkit.files import check_writable, whole_file
 from toolkit.tracking.figures import save_figure
 from toolkit.tracking.wandb import start_run
+from toolkit.tracking.wandb_settings import check_wandb
+from toolkit.trainer import Work, remarks_on_trainer
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ def evaluate(config: EvaluateConfig) -> int:
     Raises InputError, before anything is composed, when a layout, a concept, its images or a judge
     is not there.
     """
+    remarks_on_trainer(config.trainer.arguments, Work.COMPOSE)
+    if config.logger.kind == "wandb":
+        check_wandb()
+    check_writable(config.output_dir / "evaluation")
     layouts = read_layouts(config.layouts)
     if config.layouts_file is not None:
         layouts += read_lines(config.layouts_file).layouts.values()

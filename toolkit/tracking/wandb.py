@@ -13,11 +13,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from toolkit.composition.module import Composition
+from toolkit.errors import one_line
 
 log = logging.getLogger(__name__)
 
 
 Mode = Literal["online", "offline", "shared", "disabled"]
+_LONGEST_NAME = 128  # W&B's own limit
 
 
 def wandb_mode() -> Mode:
@@ -46,8 +48,8 @@ def start_run(
     begin = partial(
         wandb.init,
         project=project,
-        name=name,
-        group=group,
+        name=None if name is None else name[:_LONGEST_NAME],
+        group=None if group is None else group[:_LONGEST_NAME],
         dir=str(folder),
         job_type=job_type,
         config=None if config is None else dict(config),
@@ -55,8 +57,8 @@ def start_run(
     )
     try:
         return begin(mode=wandb_mode())
-    except wandb.Error as error:
-        reason = str(error).strip().splitlines()[0]
+    except (wandb.Error, ValueError) as error:
+        reason = one_line(error)
         log.warning("W&B logs offline, `wandb sync %s/wandb` sends it later: %s", folder, reason)
         return begin(mode="offline")
 
@@ -97,6 +99,13 @@ class CompositionTable(Callback):
             self.rows.append([item.layout.name, item.seed, *pictures, *ends, len(losses)])
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What W&B refuses is said: the pictures are there, and their manifest is still to come."""
+        try:
+            self._log(trainer)
+        except (wandb.Error, OSError, ValueError) as error:
+            log.warning("W&B has no record of this run: %s", one_line(error))
+
+    def _log(self, trainer: Trainer) -> None:
         columns = ["layout", "seed", "image", "attention", "losses"]
         columns += ["loss_first", "loss_last", "guidance_steps"]
         several = trainer.world_size > 1

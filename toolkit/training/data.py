@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
@@ -170,16 +170,18 @@ class ConceptData(LightningDataModule):
         draws = replace(
             self.draws, rank=self.trainer.global_rank, world_size=self.trainer.world_size
         )
-        first = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        return DataLoader(_Steps(self.images, draws, first), batch_size=None)
+        return DataLoader(_Steps(self.images, draws, self.trainer), batch_size=None)
 
 
 class _Steps(IterableDataset[TrainingBatch]):
-    def __init__(self, images: ImageViews, draws: Draws, first: int) -> None:
-        self.images, self.draws, self.first = images, draws, first
+    """Each pass goes on where training stands: Lightning begins anew at a limit of batches."""
+
+    def __init__(self, images: ImageViews, draws: Draws, trainer: Trainer) -> None:
+        self.images, self.draws, self.trainer = images, draws, trainer
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        return (batch_at(step, self.images, self.draws) for step in count(self.first))
+        first = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return (batch_at(step, self.images, self.draws) for step in count(first))
 
 
 def _generator(seed: int, *place: int) -> torch.Generator:

@@ -1,6 +1,8 @@
 """The numbers of each step: in a file, and on one line of the terminal."""
 
 import csv
+import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from tqdm import tqdm
 from toolkit.files import whole_file
 from toolkit.training.every_step import EveryStep
 from toolkit.training.module import ConceptTraining
+
+logger = logging.getLogger(__name__)
 
 
 def measured(trainer: Trainer) -> dict[str, float]:
@@ -33,13 +37,21 @@ class Measurements(EveryStep):
         self.started = time.perf_counter()
         if not trainer.is_global_zero:
             return
-        kept: list[list[str]] = []
-        if self.path.is_file():
-            with self.path.open(newline="") as file:
-                lines = [line for line in csv.reader(file) if len(line) == len(self.columns)]
-            kept = [line for line in lines[1:] if int(line[0]) <= trainer.global_step]
+        kept = self._lines_until(trainer.global_step) if self.path.is_file() else []
         with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
             csv.writer(file).writerows([self.columns, *kept])
+
+    def _lines_until(self, last: int) -> list[list[str]]:
+        """The lines of steps up to `last`; damaged ones are left out, and counted."""
+        text = self.path.read_bytes().decode("utf-8", errors="replace").replace("\0", "")
+        lines = [line.split(",") for line in text.splitlines()[1:] if line]
+        whole = [line for line in lines if self._is_whole(line)]
+        if len(whole) < len(lines):
+            logger.warning("%s: %d damaged lines left out", self.path, len(lines) - len(whole))
+        return [line for line in whole if int(line[0]) <= last]
+
+    def _is_whole(self, line: list[str]) -> bool:
+        return len(line) == len(self.columns) and re.fullmatch(r"[0-9]{1,18}", line[0]) is not None
 
     def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
         if not trainer.is_global_zero:

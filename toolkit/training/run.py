@@ -6,19 +6,21 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from toolkit.base import Base, load_base
+from toolkit.composition.batch_size import check_memory
 from toolkit.concept import load_concept, save_concept
 from toolkit.concept.file import concept_path
 from toolkit.config.schema import TrainConfig
-from toolkit.errors import InputError, RunError
-from toolkit.files import sha256_of
+from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
+from toolkit.files import check_writable, sha256_of
+from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
 from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import (
@@ -39,7 +41,14 @@ _NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 
 
 def check(config: TrainConfig) -> ConceptFolder:
-    """What the concept's folder holds. Raises InputError when it, or a sample prompt, is wrong."""
+    """What the concept's folder holds; InputError for all that is wrong before the base loads."""
+    remarks_on_trainer(config.trainer.arguments, Work.TRAIN)
+    if config.logger.kind == "wandb":
+        from toolkit.tracking.wandb_settings import check_wandb  # slow to import
+
+        check_wandb()
+    check_writable(_folder(config))
+    check_writable(_file(config).parent)
     _check_prompts(config.training.sample_prompts, config.concept.name)
     return read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
@@ -57,10 +66,11 @@ def train(config: TrainConfig) -> Path:
     given = check(config)
     _tell(given)
     images = given.images
-    base = _load(config)
-    file = concept_path(config.output_dir, config.model.name, concept.name)
-    folder = config.output_dir / "runs" / "train" / config.model.name / concept.name
+    for remark in remarks_on_trainer(config.trainer.arguments, Work.TRAIN):
+        logger.warning("%s", remark)
+    file, folder = _file(config), _folder(config)
     trainer = _trainer(config, folder)
+    base = _load(config, trainer)
     settings = _settings(config, trainer, base, images)
     if _is_done(file, settings):
         logger.info("%s is already there, trained with these settings", file)
@@ -93,6 +103,8 @@ def train(config: TrainConfig) -> Path:
         )
         draws = Draws(options.seed, options.batch_size, options.noise_offset, len(training.signal))
         _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
+        if trainer.global_step != options.steps:
+            raise _ended_early(trainer, options.steps, file)
         if trainer.is_global_zero:
             save_concept(training.concept(concept.class_word), file)
     return file
@@ -106,21 +118,28 @@ def _tell(given: ConceptFolder) -> None:
         logger.warning("%s", warning)
 
 
-def _load(config: TrainConfig) -> Base:
+def _file(config: TrainConfig) -> Path:
+    return concept_path(config.output_dir, config.model.name, config.concept.name)
+
+
+def _folder(config: TrainConfig) -> Path:
+    return config.output_dir / "runs" / "train" / config.model.name / config.concept.name
+
+
+def _load(config: TrainConfig, trainer: Trainer) -> Base:
     model = config.model
-    precision = str(config.trainer.arguments.get("precision") or "32").split("-")[0]
-    following = {"16": "float16", "bf16": "bfloat16"}.get(precision, "float32")
     base = load_base(
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
-        dtype=getattr(torch, model.dtype or following),
+        dtype=dtype_of_base(trainer, model.dtype),
     )
     for side, pixels in (("width", model.width), ("height", model.height)):
         if pixels % base.size_multiple:
             raise InputError(
                 f"model.{side}={pixels}: must be a multiple of {base.size_multiple} for {base.name}"
             )
+    check_memory("training", base, model.width, model.height, config.training.batch_size)
     if model.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
@@ -129,17 +148,13 @@ def _load(config: TrainConfig) -> Base:
 
 
 def _trainer(config: TrainConfig, folder: Path) -> Trainer:
-    arguments: dict[str, Any] = {"enable_model_summary": False, **config.trainer.arguments}
-    arguments |= {
-        "max_steps": config.training.steps,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "use_distributed_sampler": False,
-        "default_root_dir": folder,
-        "callbacks": _callbacks(config, folder),
-    }
-    return Trainer(**arguments)
+    return make_trainer(
+        config.trainer.arguments,
+        Work.TRAIN,
+        max_steps=config.training.steps,
+        default_root_dir=folder,
+        callbacks=_callbacks(config, folder),
+    )
 
 
 def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
@@ -175,13 +190,39 @@ def _fit(trainer: Trainer, training: ConceptTraining, data: ConceptData, checkpo
         trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True)
     except Interrupted:
         raise KeyboardInterrupt from None
+    except (Stopped, SIGTERMException):  # Lightning's own between two steps
+        raise Stopped(_how_far(trainer, training.steps)) from None
     except SystemExit:  # Lightning's answer to Ctrl-C outside of a step
         raise KeyboardInterrupt from None
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            "not enough GPU memory: lower training.batch_size, or set "
-            "model.gradient_checkpointing=true"
-        ) from error
+    except MisconfigurationException as error:
+        kind = RunError if trainer.global_step else InputError
+        raise kind(f"Lightning cannot train so: {one_line(error)}") from error
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise RunError(
+                "not enough memory: lower training.batch_size, or set "
+                "model.gradient_checkpointing=true"
+            ) from error
+        if "use_deterministic_algorithms" in str(error):
+            raise RunError(f"trainer.deterministic: {one_line(error)}") from error
+        raise
+
+
+def _ended_early(trainer: Trainer, steps: int, file: Path) -> RunError:
+    older = f"; {file} is of an earlier training" if file.exists() else ""
+    return RunError(_how_far(trainer, steps) + older)
+
+
+def _how_far(trainer: Trainer, steps: int) -> str:
+    """What is said of a training that did not reach its last step."""
+    reached = trainer.global_step
+    if reached > steps:  # trainer.fast_dev_run has a number of steps of its own
+        return f"training went on to step {reached}, beyond its {steps}: no concept is written"
+    kept = "; the same command goes on from its checkpoint" if reached else ""
+    return (
+        f"training ended early, at step {reached} of {steps}: no concept is written{kept} (it was "
+        "a signal, or trainer.max_time, fast_dev_run, limit_train_batches and their like)"
+    )
 
 
 def _settings(
@@ -230,7 +271,14 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
     """Whether the checkpoint is there and was made with the same settings."""
     if not checkpoint.is_file():
         return False
-    held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        held = dict(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True))
+        whole = {"state_dict", "optimizer_states", "lr_schedulers", "loops"} <= set(held)
+    except Exception:  # zip, pickle and torch each have errors of their own for what is damaged
+        whole = False
+    if not whole:
+        logger.warning("%s is damaged: training anew", checkpoint)
+        return False
     if held.get("settings") == settings:
         return True
     logger.info("%s was made with other settings: training anew", checkpoint)

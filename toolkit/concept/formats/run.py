@@ -8,6 +8,7 @@ from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import Written, write_foreign
 from toolkit.config.schema import ExportConfig, ImportConfig
 from toolkit.errors import InputError
+from toolkit.files import check_writable
 
 
 def import_concept(config: ImportConfig) -> Path:
@@ -20,6 +21,7 @@ def import_concept(config: ImportConfig) -> Path:
     path = concept_path(config.output_dir, model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
+    check_writable(path.parent)
     base = load_base(model.path, model.name, guidance_downscale=model.guidance_downscale)
     concept = read_foreign(
         config.file,
@@ -37,4 +39,5 @@ def import_concept(config: ImportConfig) -> Path:
 def export_concept(config: ExportConfig) -> Written:
     """Write a trained concept for other programs. Raises InputError when it is not there."""
     path = concept_path(config.output_dir, config.model.name, config.concept)
+    check_writable(config.target.parent, "output_dir" if config.to is None else "to")
     return write_foreign(load_concept(path), config.format, config.target)

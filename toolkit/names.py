@@ -1,0 +1,30 @@
+"""What a name and a text may hold, wherever they come from."""
+
+import re
+
+from toolkit.errors import InputError, shortened
+
+LONGEST_NAME = 200
+"""Bytes: a file's name may have 255, and what is made of a name has a prefix and a suffix."""
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise InputError for a name that cannot be a file's and stand as <name> in a prompt."""
+    shown = shortened(name)
+    if not re.fullmatch(r"[\w-]+", name):
+        raise InputError(f"{what} {shown!r}: a name has letters, digits, - and _ only")
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"{what} {shown!r}: is too long to be the name of a file")
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise InputError for text with halves of characters in it, or with NULs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} {shortened(text)!r}: character {error.start + 1} is half of one (a broken "
+            "emoji, or text that is not UTF-8): write it again"
+        ) from error
+    if "\0" in text:
+        raise InputError(f"{what} {shortened(text)!r}: holds a NUL character")
