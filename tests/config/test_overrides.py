@@ -222,7 +222,7 @@ def test_an_export_goes_into_a_folder_and_has_its_formats_suffix(home: Path) -> 
         assert config.target == home / "rex_kohya.safetensors"
     with pytest.raises(InputError, match=r"ends in \.pth"):
         read_export(["rex", "format=mix_of_show", "to=x.safetensors"])
-    with pytest.raises(InputError, match="or give a folder"):
+    with pytest.raises(InputError, match="a folder must be there already"):
         read_export(["rex", "format=diffusers", "to=nowhere"])
 
 
