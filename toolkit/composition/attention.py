@@ -11,9 +11,11 @@ from torch.nn import functional
 
 from toolkit.base import Base
 from toolkit.composition.cells import cover_of
+from toolkit.composition.conditioning import POSITIVE
 from toolkit.composition.elsewhere import changes_elsewhere
 from toolkit.composition.isolation import BLOCKED, Isolation, blocked_counts, isolation
 from toolkit.composition.method import Method
+from toolkit.composition.placed import outside_of
 from toolkit.composition.share import Share
 
 
@@ -111,7 +113,8 @@ class IsolatedSelfAttention:
         return self._project("to_out.0", attention.to_out[0], joined)
 
     def _project(self, name: str, linear: nn.Module, x: Tensor) -> Tensor:
-        return _with_background(linear, x, f"{self.path}.{name}", self.shares)
+        injected = self.method.injection and self.method.constants.self_attention_injection
+        return _changed(linear, x, f"{self.path}.{name}", self.shares, self.size, injected)
 
 
 @dataclass
@@ -132,8 +135,10 @@ class InjectedCrossAttention:
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """(rows, cells, channels) to the same shape. Keys and values are the layout's own."""
+        injected = self.method.injection and self.method.constants.query_injection
+        path = f"{self.path}.to_q"
         query = _split_heads(
-            _with_background(attention.to_q, hidden_states, f"{self.path}.to_q", self.shares),
+            _changed(attention.to_q, hidden_states, path, self.shares, self.size, injected),
             attention,
         )
         if self.recorder is not None:
@@ -183,10 +188,12 @@ class InjectedCrossAttention:
         for index, cells in boxes:
             rows, columns = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
             regional = [conditioning.regional[side][self.path] for side in share.sides]
+            bias = self._word_bias(share, index, seeds, query)
             inside = functional.scaled_dot_product_attention(
                 grid[:, :, rows, columns].flatten(2, 3),
                 torch.cat([s.keys[index].expand(seeds, -1, -1, -1) for s in regional]),
                 torch.cat([s.values[index].expand(seeds, -1, -1, -1) for s in regional]),
+                attn_mask=bias,
                 scale=scale,
             )
             inside = _join_heads(inside)
@@ -198,14 +205,42 @@ class InjectedCrossAttention:
                 change[:, rows, columns] += output(inside).unflatten(1, shape) * weight
         return hidden.flatten(1, 2), change.flatten(1, 2)
 
+    def _word_bias(self, share: Share, region: int, seeds: int, query: Tensor) -> Tensor | None:
+        """(rows, 1, 1, places): what the region's scores gain at its concept's own words."""
+        bias = self.method.constants.word_bias
+        if not bias:
+            return None
+        places = share.conditioning.regions[region].places
+        length = share.conditioning.regional[POSITIVE][self.path].keys.shape[2]
+        row = own_words(places, length, bias, query.device, query.dtype)
+        sides = [row if side == POSITIVE else torch.zeros_like(row) for side in share.sides]
+        return torch.stack(sides).repeat_interleave(seeds, dim=0)[:, None, None]
 
-def _with_background(linear: nn.Module, x: Tensor, path: str, shares: Sequence[Share]) -> Tensor:
-    """`linear(x)`, changed by the background concept in the rows of each layout that has one."""
+
+def _changed(
+    linear: nn.Module,
+    x: Tensor,
+    path: str,
+    shares: Sequence[Share],
+    size: tuple[int, int],
+    injected: bool,
+) -> Tensor:
+    """`linear(x)`, changed by each layout's background concept and, if `injected`, its regions'.
+
+    Where a region's concepts act, the background's does not.
+    """
     output: Tensor = linear(x)
     for share in shares:
-        change = share.conditioning.background.get(path)
-        if change is not None:
-            output[share.rows] = output[share.rows] + change(x[share.rows])
+        behind = share.conditioning.background.get(path)
+        inside = share.conditioning.inside.get(path) if injected else None
+        own, cells = x[share.rows], share.cells(*size) if inside is not None else ()
+        if behind is not None:
+            change = behind(own)
+            if inside is not None:
+                change = change * outside_of(cells, *size, x.device, x.dtype)
+            output[share.rows] = output[share.rows] + change
+        if inside is not None:
+            output[share.rows] = output[share.rows] + inside(own, cells, size)
     return output
 
 
@@ -229,6 +264,15 @@ def _isolated(
             )
         )
     return torch.cat(outputs, dim=2)[:, :, groups.restore]
+
+
+def own_words(
+    places: Sequence[int], length: int, bias: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """(length,): `bias` at `places` of a prompt, 0 elsewhere."""
+    row = torch.zeros(length, device=device, dtype=dtype)
+    row[list(places)] = bias
+    return row
 
 
 def _probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:

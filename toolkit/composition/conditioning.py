@@ -11,6 +11,7 @@ from toolkit.base.text import TokenisedPrompt, encode, encode_layerwise, tokenis
 from toolkit.composition.cells import cells_of
 from toolkit.composition.controls import Controls, prepare_controls
 from toolkit.composition.layout import Box, Layout
+from toolkit.composition.placed import PlacedChanges, side_by_side
 from toolkit.concept import Concept, LowRank
 from toolkit.concept.adapter import changes_applied
 from toolkit.concept.concept import linear_maps
@@ -34,6 +35,7 @@ class KeysValues:
 class RegionConditioning:
     """One region, encoded by its own concept.
 
+    guidance_scale: of classifier-free guidance in the box; None takes the picture's.
     places: where the concept's tokens stand in the region's prompt.
     output: the concept's change of to_out.0, by cross-attention path.
     elsewhere: its changes of maps outside attention, such as feed-forward, by path.
@@ -41,6 +43,7 @@ class RegionConditioning:
 
     concept: str
     box: Box
+    guidance_scale: float | None
     places: tuple[int, ...]
     output: Mapping[str, LowRank]
     elsewhere: Mapping[str, LowRank]
@@ -54,6 +57,8 @@ class Conditioning:
         those of the regions hold one prompt for each region, in the layout's order.
     background: the background concept's changes of the U-Net's linear maps, by path; empty
         without one.
+    inside: what the regions' concepts change of self-attention's maps and of cross-attention's
+        queries, by path.
     controls: what the layout's image conditions add.
     """
 
@@ -62,6 +67,7 @@ class Conditioning:
     canvas: Mapping[str, Mapping[str, KeysValues]]
     regional: Mapping[str, Mapping[str, KeysValues]]
     background: Mapping[str, LowRank]
+    inside: Mapping[str, PlacedChanges]
     controls: Controls = Controls()
 
 
@@ -166,6 +172,7 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
             RegionConditioning(
                 concept=region.concept,
                 box=region.box,
+                guidance_scale=region.guidance_scale,
                 places=_places(pair.prompt, voice.concept, base) if voice.concept else (),
                 output=_placed(base, voice, lambda path: path.endswith("attn2.to_out.0")),
                 elsewhere=_placed(base, voice, is_elsewhere),
@@ -177,6 +184,7 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
         canvas=canvas_projected,
         regional=regional_projected,
         background=_placed(base, canvas, lambda path: True),
+        inside=side_by_side([_placed(base, voice, is_inside) for voice in regions]),
         controls=prepare_controls(base, layout, dict(zip(sides, spoken.encodings, strict=True))),
     )
 
@@ -254,6 +262,11 @@ def _project(
 def is_elsewhere(path: str) -> bool:
     """Whether a map of the U-Net lies outside its attention layers."""
     return ".attn1." not in path and ".attn2." not in path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a map of the U-Net is self-attention's, or gives cross-attention its queries."""
+    return ".attn1." in path or path.endswith(".attn2.to_q")
 
 
 def _placed(base: Base, voice: Voice, wanted: Callable[[str], bool]) -> dict[str, LowRank]:

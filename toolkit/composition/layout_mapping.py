@@ -42,7 +42,7 @@ def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
 def layout_to_mapping(layout: Layout) -> dict[str, Any]:
     """The layout as plain values; `layout_from_mapping` reads it.
 
-    Every default is written out, but for the conditions of a layout that has none.
+    Every default is written out, but for conditions and guidance scales where there are none.
     """
     conditions = [
         {
@@ -69,6 +69,7 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
                 "strength": region.strength,
                 "box": list(region.box),
             }
+            | ({} if region.guidance_scale is None else {"guidance_scale": region.guidance_scale})
             for region in layout.regions
         ],
     } | ({"conditions": conditions} if conditions else {})
@@ -77,7 +78,7 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
 def _region(content: Any, number: int) -> Region:
     if not isinstance(content, Mapping):
         raise InputError(f"region {number}: must hold concept, prompt and box")
-    known = {"concept", "prompt", "negative_prompt", "strength", "box"}
+    known = {"concept", "prompt", "negative_prompt", "strength", "box", "guidance_scale"}
     try:
         _check_keys(content, known, {"concept", "prompt", "box"})
         box = content["box"]
@@ -87,11 +88,15 @@ def _region(content: Any, number: int) -> Region:
         strength = content.get("strength", 1.0)
         if not _is_number(strength):
             raise InputError(f"strength {strength!r}: must be a number")
+        guidance = content.get("guidance_scale")
+        if guidance is not None and not _is_number(guidance):
+            raise InputError(f"guidance_scale {guidance!r}: must be a number")
         return Region(
             concept=_text(content, "concept"),
             prompt=_text(content, "prompt"),
             negative_prompt=None if negative is None else str(negative),
             strength=float(strength),
+            guidance_scale=None if guidance is None else float(guidance),
             box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         )
     except InputError as error:
