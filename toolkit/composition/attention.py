@@ -52,20 +52,25 @@ def composed_attention(
     method: Method,
     latent_size: tuple[int, int],
     recorder: Recorder | None = None,
+    closed: bool = False,
 ) -> Iterator[None]:
-    """Set the processors of all attention layers for one pass, and put the old ones back."""
+    """Set the processors of all attention layers for one pass, and put the old ones back.
+
+    closed: boxes do not see the background either.
+    """
     attentions: list[tuple[Attention, nn.Module]] = []
     try:
         for layer in base.layers:
             size = layer.map_size(latent_size)
             recording = recorder if recorder and layer.downscale == recorder.downscale else None
-            for path, kind in (
-                (layer.self_attention, IsolatedSelfAttention),
-                (layer.cross_attention, InjectedCrossAttention),
+            own, cross = layer.self_attention, layer.cross_attention
+            for path, processor in (
+                (own, IsolatedSelfAttention(own, shares, method, size, recording, closed)),
+                (cross, InjectedCrossAttention(cross, shares, method, size, recording)),
             ):
                 attention = base.unet.get_submodule(path)
                 attentions.append((attention, attention.processor))
-                attention.processor = kind(path, shares, method, size, recording)
+                attention.processor = processor
         with changes_elsewhere(base, shares, method, latent_size):
             yield
     finally:
@@ -82,6 +87,7 @@ class IsolatedSelfAttention:
     method: Method
     size: tuple[int, int]
     recorder: Recorder | None
+    closed: bool
 
     def __call__(
         self,
@@ -101,13 +107,15 @@ class IsolatedSelfAttention:
             masked = self.method.concept_region_mask
             if self.recorder is not None and self.recorder.wants_self_attention:
                 bias = None
-                if masked and len(boxes) > 1:
-                    bias = blocked_counts(boxes, *self.size, q.device) * BLOCKED
+                if masked and len(boxes) > (0 if self.closed else 1):
+                    bias = blocked_counts(boxes, *self.size, q.device, self.closed) * BLOCKED
                 probabilities = _probabilities(q, k, attention.scale, bias)
                 self.recorder.maps[index].own.append(probabilities.mean(dim=1))
                 outputs.append(probabilities.to(v.dtype) @ v)
             else:
-                groups = isolation(boxes, *self.size, q.device) if masked else None
+                groups = None
+                if masked:
+                    groups = isolation(boxes, *self.size, q.device, self.closed)
                 outputs.append(_isolated(q, k, v, groups, attention.scale))
         joined = _join_heads(torch.cat(outputs) if len(outputs) > 1 else outputs[0])
         return self._project("to_out.0", attention.to_out[0], joined)
@@ -170,8 +178,9 @@ class InjectedCrossAttention:
         canvas = [conditioning.canvas[side][self.path] for side in share.sides]
         key = torch.cat([side.keys.expand(seeds, -1, -1, -1) for side in canvas])
         value = torch.cat([side.values.expand(seeds, -1, -1, -1) for side in canvas])
+        bias = self._bias_at(conditioning.subjects, self.method.constants.subject_bias, share, key)
         hidden = _join_heads(
-            functional.scaled_dot_product_attention(query, key, value, scale=scale)
+            functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
         )
         behind = conditioning.background.get(f"{self.path}.to_out.0")
         change = torch.zeros((), device=query.device, dtype=query.dtype)
@@ -188,10 +197,12 @@ class InjectedCrossAttention:
         for index, cells in boxes:
             rows, columns = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
             regional = [conditioning.regional[side][self.path] for side in share.sides]
-            bias = self._word_bias(share, index, seeds, query)
+            key = torch.cat([s.keys[index].expand(seeds, -1, -1, -1) for s in regional])
+            places = conditioning.regions[index].places
+            bias = self._bias_at(places, self.method.constants.word_bias, share, key)
             inside = functional.scaled_dot_product_attention(
                 grid[:, :, rows, columns].flatten(2, 3),
-                torch.cat([s.keys[index].expand(seeds, -1, -1, -1) for s in regional]),
+                key,
                 torch.cat([s.values[index].expand(seeds, -1, -1, -1) for s in regional]),
                 attn_mask=bias,
                 scale=scale,
@@ -205,15 +216,16 @@ class InjectedCrossAttention:
                 change[:, rows, columns] += output(inside).unflatten(1, shape) * weight
         return hidden.flatten(1, 2), change.flatten(1, 2)
 
-    def _word_bias(self, share: Share, region: int, seeds: int, query: Tensor) -> Tensor | None:
-        """(rows, 1, 1, places): what the region's scores gain at its concept's own words."""
-        bias = self.method.constants.word_bias
-        if not bias:
+    def _bias_at(
+        self, places: Sequence[int], bias: float, share: Share, keys: Tensor
+    ) -> Tensor | None:
+        """(rows, 1, 1, places): what scores gain at some places of the positive prompt."""
+        if not bias or not places:
             return None
-        places = share.conditioning.regions[region].places
-        length = share.conditioning.regional[POSITIVE][self.path].keys.shape[2]
-        row = own_words(places, length, bias, query.device, query.dtype)
+        row = keys.new_zeros(keys.shape[2])
+        row[list(places)] = bias
         sides = [row if side == POSITIVE else torch.zeros_like(row) for side in share.sides]
+        seeds = len(keys) // len(sides)
         return torch.stack(sides).repeat_interleave(seeds, dim=0)[:, None, None]
 
 
@@ -264,15 +276,6 @@ def _isolated(
             )
         )
     return torch.cat(outputs, dim=2)[:, :, groups.restore]
-
-
-def own_words(
-    places: Sequence[int], length: int, bias: float, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """(length,): `bias` at `places` of a prompt, 0 elsewhere."""
-    row = torch.zeros(length, device=device, dtype=dtype)
-    row[list(places)] = bias
-    return row
 
 
 def _probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:

@@ -57,6 +57,7 @@ class Conditioning:
         those of the regions hold one prompt for each region, in the layout's order.
     background: the background concept's changes of the U-Net's linear maps, by path; empty
         without one.
+    subjects: where the canvas's prompt has the regions' class words.
     inside: what the regions' concepts change of self-attention's maps and of cross-attention's
         queries, by path.
     controls: what the layout's image conditions add.
@@ -67,6 +68,7 @@ class Conditioning:
     canvas: Mapping[str, Mapping[str, KeysValues]]
     regional: Mapping[str, Mapping[str, KeysValues]]
     background: Mapping[str, LowRank]
+    subjects: tuple[int, ...]
     inside: Mapping[str, PlacedChanges]
     controls: Controls = Controls()
 
@@ -184,6 +186,7 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
         canvas=canvas_projected,
         regional=regional_projected,
         background=_placed(base, canvas, lambda path: True),
+        subjects=_subjects(spoken.prompt, regions, base),
         inside=side_by_side([_placed(base, voice, is_inside) for voice in regions]),
         controls=prepare_controls(base, layout, dict(zip(sides, spoken.encodings, strict=True))),
     )
@@ -230,11 +233,26 @@ def _tokenise_pair(base: Base, voice: Voice) -> tuple[TokenisedPrompt, Tokenised
 def _places(prompt: TokenisedPrompt, concept: Concept, base: Base) -> tuple[int, ...]:
     if concept.token_names:
         return tuple(place for place, _ in prompt.concept_tokens)
-    trigger = base.tokenizer(concept.trigger_words, add_special_tokens=False).input_ids
-    for start in range(1, len(prompt.ids) - len(trigger)):
-        if list(prompt.ids[start : start + len(trigger)]) == trigger:
-            return tuple(range(start, start + len(trigger)))
-    raise InputError(f"concept {concept.name}: its trigger words do not stand in the prompt")
+    found = _places_of_words(concept.trigger_words, prompt, base)
+    if not found:
+        raise InputError(f"concept {concept.name}: its trigger words do not stand in the prompt")
+    return found[0]
+
+
+def _subjects(prompt: TokenisedPrompt, regions: Sequence[Voice], base: Base) -> tuple[int, ...]:
+    words = dict.fromkeys(voice.concept.class_word for voice in regions if voice.concept)
+    found = (place for word in words if word for place in _places_of_words(word, prompt, base))
+    return tuple(sorted({place for places in found for place in places}))
+
+
+def _places_of_words(words: str, prompt: TokenisedPrompt, base: Base) -> list[tuple[int, ...]]:
+    """Each place of `prompt` that holds `words`: the places of their tokens."""
+    wanted = base.tokenizer(words, add_special_tokens=False).input_ids
+    return [
+        tuple(range(start, start + len(wanted)))
+        for start in range(1, len(prompt.ids) - len(wanted))
+        if list(prompt.ids[start : start + len(wanted)]) == wanted
+    ]
 
 
 def _project(

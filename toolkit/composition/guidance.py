@@ -77,6 +77,7 @@ def attention_maps(
     conditionings: Sequence[Conditioning],
     method: Method,
     self_attention: bool,
+    closed: bool = False,
 ) -> list[AttentionMaps]:
     """One conditional pass that ends after the last layer at the guidance resolution.
 
@@ -91,7 +92,7 @@ def attention_maps(
         wants_self_attention=self_attention,
     )
     size = (latents.shape[2], latents.shape[3])
-    with composed_attention(base, shares, method, size, recorder), suppress(MapsComplete):
+    with composed_attention(base, shares, method, size, recorder, closed), suppress(MapsComplete):
         unet_pass(base, latents, timestep, shares)
     return recorder.maps
 
@@ -129,6 +130,7 @@ def refine(
     method: Method,
     step_size: float,
     paces: Sequence[Pace] | None = None,
+    closed: bool = False,
 ) -> tuple[Tensor, list[Guidance]]:
     """One update of eq. 10: latents against the gradient of each picture's own loss.
 
@@ -138,7 +140,9 @@ def refine(
     paces = paces or [start(len(each.regions), method) for each in conditionings]
     with torch.enable_grad():
         moving = latents.detach().requires_grad_(True)
-        maps = attention_maps(base, moving, timestep, conditionings, method, method.region_loss)
+        maps = attention_maps(
+            base, moving, timestep, conditionings, method, method.region_loss, closed
+        )
         crossed = concept_maps(base, conditionings, maps)
         own = self_maps(conditionings, maps)
         descended, found = [], []

@@ -31,7 +31,9 @@ class Constants:
 
     self_attention_injection: bool = False
     query_injection: bool = False
+    closed_share: float = 0.0
     word_bias: float = 0.0
+    subject_bias: float = 0.0
     enhancement_weight: float = 8.0
     fill_weight: float = 2.0
     region_weight: float = 10.0
@@ -105,8 +107,12 @@ class Method:
     """A concept's LoRA acts in its box in self-attention too (q, k, v, out): balanced."""
     query_injection: bool | None = None
     """A concept's LoRA acts in its box on cross-attention's queries too: balanced."""
+    closed_share: float | None = None
+    """In this first share of the steps boxes do not see the background either."""
     word_bias: float | None = None
     """Added in a box to the attention's scores of the concept's own words: 0; 1 in method=fast."""
+    subject_bias: float | None = None
+    """Added outside the boxes to the attention's scores of the subjects' class words."""
 
     enhancement_weight: float | None = None
     """8 published, 1 in the paper, 8 balanced."""

@@ -88,6 +88,7 @@ def compose(
     latents = latents * scheduler.init_noise_sigma
     for number, timestep in enumerate(scheduler.timesteps):
         guidance: dict[int, Guidance] = {}
+        closed = number < method.constants.closed_share * steps
         active = [index for index, pace in enumerate(paces) if not pace.is_over]
         if active:
             refined, found = refine(
@@ -98,13 +99,14 @@ def compose(
                 method,
                 method.step_size_at(number, steps),
                 [paces[i] for i in active],
+                closed,
             )
             latents = latents.index_copy(0, torch.tensor(active, device=latents.device), refined)
             for index, result in zip(active, found, strict=True):
                 guidance[index] = result
                 paces[index] = next_pace(paces[index], number, steps, result.losses, method)
         before = latents
-        noise = predict(base, latents, timestep, conditionings, method, scales)
+        noise = predict(base, latents, timestep, conditionings, method, scales, closed)
         latents = scheduler.step(noise, timestep, latents).prev_sample
         if not latents.isfinite().all():
             raise RunError(f"the latents are no longer finite at step {number} of {steps}")
@@ -173,6 +175,7 @@ def predict(
     conditionings: Sequence[Conditioning],
     method: Method,
     guidance_scale: float | Tensor,
+    closed: bool = False,
 ) -> Tensor:
     """The two-sided denoising pass: (pictures, channels, h, w) noise (or velocity), float32.
 
@@ -181,7 +184,8 @@ def predict(
     counts = [count for _, count in group_by_layout(conditionings)]
     doubled = torch.cat([part for own in latents.split(counts) for part in (own, own)])
     shares = shares_of(conditionings, (NEGATIVE, POSITIVE))
-    with composed_attention(base, shares, method, (latents.shape[2], latents.shape[3])):
+    size = (latents.shape[2], latents.shape[3])
+    with composed_attention(base, shares, method, size, closed=closed):
         output = unet_pass(base, doubled, timestep, shares)
     pairs = [share.chunk(2) for share in output.float().split([2 * count for count in counts])]
     negative = torch.cat([pair[0] for pair in pairs])
