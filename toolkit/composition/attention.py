@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -64,10 +65,11 @@ def composed_attention(
             size = layer.map_size(latent_size)
             recording = recorder if recorder and layer.downscale == recorder.downscale else None
             own, cross = layer.self_attention, layer.cross_attention
-            for path, processor in (
-                (own, IsolatedSelfAttention(own, shares, method, size, recording, closed)),
-                (cross, InjectedCrossAttention(cross, shares, method, size, recording)),
-            ):
+            processors: dict[str, Any] = {
+                own: IsolatedSelfAttention(own, shares, method, size, recording, closed),
+                cross: InjectedCrossAttention(cross, shares, method, size, recording),
+            }
+            for path, processor in processors.items():
                 attention = base.unet.get_submodule(path)
                 attentions.append((attention, attention.processor))
                 attention.processor = processor

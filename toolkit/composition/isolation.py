@@ -84,7 +84,10 @@ def _grouped(
 
 
 def _blocked(memberships: Tensor, inside: Tensor, others: Tensor, closed: bool) -> Tensor:
-    """(..., keys): how often queries in the boxes that `memberships` (..., boxes) marks are blocked."""
+    """(..., keys): how often a query in the boxes that `memberships` marks is blocked.
+
+    memberships: (..., boxes).
+    """
     blocked = memberships @ others
     if closed:
         background = (inside.sum(dim=0) == 0).to(blocked.dtype)

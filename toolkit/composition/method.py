@@ -23,6 +23,7 @@ class Sampler(StrEnum):
     LORA_COMPOSITE = "lora_composite"
     REGIONAL_PROMPT = "regional_prompt"
     REGIONAL_TOKENS = "regional_tokens"
+    EMPTY_SCENE = "empty_scene"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ _CONSTANTS = {
     Preset.BALANCED: Constants(
         self_attention_injection=True,
         query_injection=True,
+        closed_share=0.4,
+        word_bias=0.5,
+        subject_bias=-3.0,
         guidance_share=0.5,
         min_guidance_steps=0,
         max_guidance_steps=None,

@@ -83,17 +83,16 @@ def blurred(maps: Tensor, deviation: float) -> Tensor:
 class Clean:
     """Where the statistics of clean pictures lie.
 
-    mean: (groups, 11), one for each group of pictures that show the same. whitening: (11, 11), from
-    a statistic's difference to steps of the usual deviation within a group.
+    means: (groups, 11), one for each group of pictures that show the same. whitening: (11, 11),
+    from differences to steps of the usual deviation within a group.
     """
 
-    mean: Tensor
+    means: Tensor
     whitening: Tensor
 
-    def strangeness(self, statistics: Tensor, group: int) -> float:
-        """How many deviations a picture is from its group's clean ones; about 1 for a clean one."""
-        steps = (statistics - self.mean[group]) @ self.whitening
-        return float(steps.square().mean().sqrt())
+    def distance(self, statistics: Tensor, mean: Tensor) -> float:
+        """How many deviations a picture's statistics are from a mean; about 1 for a clean one's."""
+        return float(((statistics - mean) @ self.whitening).square().mean().sqrt())
 
 
 def fit(groups: Sequence[Tensor], shrinkage: float = 0.1) -> Clean:
