@@ -23,13 +23,18 @@ def reach_of(
     return zeros
 
 
+def deviation_of(latents: Tensor) -> Tensor:
+    """(pictures,) the standard deviation of each picture's latents."""
+    return latents.flatten(1).std(dim=1)
+
+
 def limited(move: Tensor, latents: Tensor, limit: float) -> Tensor:
     """`move` with no cell going farther than `limit` times the latents' deviation.
 
     A cell's length is the root mean square over its channels; its direction is kept.
     """
     length = move.square().mean(dim=1, keepdim=True).sqrt()
-    farthest = limit * latents.flatten(1).std(dim=1)[:, None, None, None]
+    farthest = limit * deviation_of(latents)[:, None, None, None]
     return move * (farthest / length.clamp(min=torch.finfo(move.dtype).tiny)).clamp(max=1)
 
 
