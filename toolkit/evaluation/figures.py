@@ -17,7 +17,7 @@ def score_figure(rows: Sequence[ScoreRow], resamples: int) -> Figure:
     judges = list(dict.fromkeys(row.judge for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
     scores = scores_of(rows)
-    size = (3.0 * len(scores), (0.9 + 0.35 * len(methods)) * len(judges))
+    size = (max(3.0 * len(scores), 6.0), (0.9 + 0.35 * len(methods)) * len(judges))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(judges), len(scores), squeeze=False, sharey=True)
     for line, judge in zip(panels, judges, strict=True):

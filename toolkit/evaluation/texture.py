@@ -39,7 +39,7 @@ def statistics(picture: Image.Image) -> Tensor:
         found += [
             strength.log(),
             _root_mean_square(tinted).log(),
-            (bright.abs().flatten().quantile(0.99) / strength).log(),
+            ((bright.abs().flatten().quantile(0.99) + _FLOOR) / strength).log(),
         ]
     found += [(speck_share(pixels) + _FLOOR).log(), edge_coherence(brightness[0])]
     return torch.stack(found)
