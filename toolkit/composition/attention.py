@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -180,7 +181,9 @@ class InjectedCrossAttention:
         canvas = [conditioning.canvas[side][self.path] for side in share.sides]
         key = torch.cat([side.keys.expand(seeds, -1, -1, -1) for side in canvas])
         value = torch.cat([side.values.expand(seeds, -1, -1, -1) for side in canvas])
-        bias = self._bias_at(conditioning.subjects, self.method.constants.subject_bias, share, key)
+        boxes = share.boxes(*self.size) if self.method.injection else []
+        unheard = conditioning.subjects if boxes else ()
+        bias = self._bias(unheard, self.method.constants.subject_bias, share, key)
         hidden = _join_heads(
             functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
         )
@@ -188,7 +191,6 @@ class InjectedCrossAttention:
         change = torch.zeros((), device=query.device, dtype=query.dtype)
         if behind is not None:
             change = behind(hidden)
-        boxes = share.boxes(*self.size) if self.method.injection else []
         if not boxes:
             return hidden, change.expand_as(hidden) if behind is None else change
         cover = cover_of([cells for _, cells in boxes], query.new_zeros(self.size))
@@ -201,7 +203,7 @@ class InjectedCrossAttention:
             regional = [conditioning.regional[side][self.path] for side in share.sides]
             key = torch.cat([s.keys[index].expand(seeds, -1, -1, -1) for s in regional])
             places = conditioning.regions[index].places
-            bias = self._bias_at(places, self.method.constants.word_bias, share, key)
+            bias = self._bias(places, self.method.constants.word_bias, share, key)
             inside = functional.scaled_dot_product_attention(
                 grid[:, :, rows, columns].flatten(2, 3),
                 key,
@@ -218,17 +220,36 @@ class InjectedCrossAttention:
                 change[:, rows, columns] += output(inside).unflatten(1, shape) * weight
         return hidden.flatten(1, 2), change.flatten(1, 2)
 
-    def _bias_at(
-        self, places: Sequence[int], bias: float, share: Share, keys: Tensor
+    def _bias(
+        self, places: tuple[int, ...], bias: float, share: Share, keys: Tensor
     ) -> Tensor | None:
         """(rows, 1, 1, places): what scores gain at some places of the positive prompt."""
         if not bias or not places:
             return None
-        row = keys.new_zeros(keys.shape[2])
-        row[list(places)] = bias
-        sides = [row if side == POSITIVE else torch.zeros_like(row) for side in share.sides]
-        seeds = len(keys) // len(sides)
-        return torch.stack(sides).repeat_interleave(seeds, dim=0)[:, None, None]
+        length, seeds = keys.shape[2], len(keys) // len(share.sides)
+        return _bias_at(places, length, bias, share.sides, seeds, (keys.device, keys.dtype))
+
+
+@lru_cache(maxsize=512)
+def _bias_at(
+    places: tuple[int, ...],
+    length: int,
+    bias: float,
+    sides: tuple[str, ...],
+    seeds: int,
+    like: tuple[torch.device, torch.dtype],
+) -> Tensor:
+    """(rows, 1, 1, length): `bias` at some places of the positive prompt, 0 elsewhere.
+
+    Kept, because every layer asks for it again at every step.
+    """
+    device, dtype = like
+    row = torch.zeros(length)
+    row[list(places)] = bias
+    rows = [
+        row if side == POSITIVE else torch.zeros(length) for side in sides for _ in range(seeds)
+    ]
+    return torch.stack(rows)[:, None, None].to(device, dtype)
 
 
 def _changed(

@@ -73,7 +73,7 @@ def total_loss(terms: Sequence[RegionTerms], method: Method) -> Tensor:
 
 def paced_losses(terms: Sequence[RegionTerms], method: Method) -> Tensor:
     """(regions,) each region's part of eq. 9 with `pace_per_region`; else (1,) the sum of all."""
-    if method.constants.pace_per_region:
+    if method.constants.pace_per_region and terms:
         return torch.stack([total_loss([term], method) for term in terms])
     return total_loss(terms, method)[None]
 
