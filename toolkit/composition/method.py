@@ -64,7 +64,7 @@ _CONSTANTS = {
         closed_share=0.4,
         word_bias=0.5,
         subject_bias=-3.0,
-        guidance_share=0.5,
+        guidance_share=0.36,
         min_guidance_steps=0,
         max_guidance_steps=None,
         update_in_regions=True,
@@ -127,7 +127,7 @@ class Method:
     step_size: float | None = None
     """phi at the first step (eq. 10): 20."""
     guidance_share: float | None = None
-    """Refine in this first share of the steps at most: 1; 0.5 balanced."""
+    """Refine in this first share of the steps at most: 1; 0.36 balanced."""
     min_guidance_steps: int | None = None
     """The first step that may be the last refined one: 5 published, 0 in the paper, balanced."""
     max_guidance_steps: int | None = None
