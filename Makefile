@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := outputs/compose/lora_composer/scene1
 
-.PHONY: demo test benchmark ablations
+.PHONY: demo test benchmark ablations parts hard
 
 demo: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,cat
@@ -13,16 +13,33 @@ demo: $(INSTALLED)
 	@echo "What it looked at: $(CURDIR)/$(DEMO)/0_attention.png"
 
 FOREGROUND := dog,cat,fox,robot,mage,unicorn,frog,penguin
+PARTS := self_attention queries closed_boxes word_bias subject_bias update_in_regions update_limit statistics pace guidance_share
+comma := ,
+empty :=
+space := $(empty) $(empty)
+listed = $(subst $(space),$(comma),$(strip $(1)))
 ABLATIONS := lora_composer,no_enhancement,no_fill,no_gaussian,no_region_mask,no_region_loss,no_reinitialisation,injection_only
 
 # Both go on where they were stopped: what is trained or composed already is kept.
 benchmark: $(INSTALLED)
 	$(BIN)/toolkit train concept=$(FOREGROUND)
-	$(BIN)/toolkit evaluate judge=mini,imagenet
+	$(BIN)/toolkit evaluate judge=mini,imagenet,clean
 
 ablations: $(INSTALLED)
 	$(BIN)/toolkit train concept=$(FOREGROUND)
 	$(BIN)/toolkit evaluate methods=$(ABLATIONS) judge=mini,imagenet
+
+# Each part of balanced left out, and each alone on top of the published method.
+parts: $(INSTALLED)
+	$(BIN)/toolkit train concept=$(FOREGROUND)
+	$(BIN)/toolkit evaluate methods=balanced,fast,$(call listed,$(PARTS:%=without_%)) judge=mini,imagenet,clean
+	$(BIN)/toolkit evaluate methods=lora_composer,$(call listed,$(PARTS:%=with_%)) judge=mini,imagenet,clean
+
+# Two concepts of one class word, and LoRAs of a rank and length that are too much.
+hard: $(INSTALLED)
+	$(BIN)/toolkit train concept=dog,dog_twin
+	$(BIN)/toolkit train concept=dog_strong,cat_strong training.rank=32 training.steps=600
+	$(BIN)/toolkit evaluate layout=twins1,twins2,strong1,strong2 methods=balanced,fast,lora_composer,regional_tokens judge=mini,imagenet,clean
 
 # One thread for each test process: two processes with all threads each wait for one another.
 test: export OMP_NUM_THREADS = 1

@@ -167,6 +167,23 @@ def test_evaluating_composes_what_is_missing_and_leaves_scores_and_pictures(
     assert (trained / "out/evaluation/scores.csv").read_text() == first
 
 
+def test_the_judge_of_cleanliness_makes_what_it_compares_with(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "configs" / "concept").mkdir(parents=True, exist_ok=True)
+    (trained / "configs" / "concept" / "rex.yaml").write_text("images: pictures\nclass_word: dog\n")
+    monkeypatch.chdir(trained)
+    assert evaluate(trained, "judge=clean", "seeds=1") == 0
+    lines = list(csv.DictReader((trained / "out/evaluation/scores.csv").open()))
+    assert {line["judge"] for line in lines} == {"clean"} and not lines[0]["image_similarity"]
+    assert all(float(line["strangeness"]) > 0 and line["spoilt"] in "01" for line in lines)
+    assert all(0 <= float(line["outside"]) <= 1 for line in lines)
+    assert len(list((trained / "out/compose/empty_scene").rglob("*.png"))) == 1
+    assert len(list((trained / "out/compose/single").rglob("*.png"))) >= 4
+    shown = capsys.readouterr().out
+    assert "judge clean" in shown and "single" not in shown
+
+
 def test_evaluating_without_the_concepts_images_says_where_to_put_them(
     trained: Path,
     tmp_path: Path,

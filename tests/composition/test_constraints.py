@@ -173,13 +173,3 @@ def test_paper_reinitialisation_ends_as_a_standard_gaussian() -> None:
     rescaled = rescale_paper(torch.randn(4, 12, 18) * 3 + 1)
     assert float(rescaled.mean()) == pytest.approx(0, abs=1e-5)
     assert float(rescaled.std()) == pytest.approx(1, rel=1e-5)
-
-
-def test_refining_stops_when_the_loss_rises_but_not_before_the_sixth_step() -> None:
-    method = Method()
-    assert not method.is_last_update(4, loss=2.0, last_loss=1.0)
-    assert method.is_last_update(5, loss=2.0, last_loss=1.0)
-    assert not method.is_last_update(5, loss=1.0, last_loss=2.0)
-    assert method.is_last_update(25, loss=1.0, last_loss=2.0)
-    assert Method(preset=Preset.PAPER).is_last_update(1, loss=2.0, last_loss=1.0)
-    assert not Method(adaptive_stop=False).is_last_update(24, loss=2.0, last_loss=1.0)

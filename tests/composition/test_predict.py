@@ -14,7 +14,7 @@ from pyarrow import parquet
 from toolkit.base import Base
 from toolkit.composition.batch_size import MOST, bytes_of_picture, pictures_that_fit
 from toolkit.composition.data import Items, make_batches, share_of
-from toolkit.composition.journal import Item, Recipe, is_done, write_manifest
+from toolkit.composition.journal import Item, Recipe, error_of, is_done, write_manifest
 from toolkit.composition.layout import Layout, Region
 from toolkit.composition.method import Method
 from toolkit.composition.module import Composer
@@ -143,6 +143,16 @@ def test_a_failing_picture_does_not_take_its_batch_along(
     rows = parquet.read_table(write_manifest(tmp_path, "lora_composer")).to_pylist()
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
     assert "no longer finite" in rows[1]["error"]
+
+
+def test_a_destroyed_picture_is_failed_with_its_reason_and_has_no_file(
+    picture_base: Base, concepts: dict[str, Concept], tmp_path: Path
+) -> None:
+    writer = predict(picture_base, concepts, [Item(PAIR, 0)], tmp_path, Method(step_size=1e5))
+    (row,) = parquet.read_table(write_manifest(tmp_path, "lora_composer")).to_pylist()
+    assert (writer.failed, row["status"], row["image"]) == (1, "failed", None)
+    assert "guidance has destroyed the picture at step 0" in row["error"]
+    assert error_of(Item(PAIR, 0), tmp_path) == row["error"]  # what the exit code comes from
 
 
 def test_inference_mode_is_refused(

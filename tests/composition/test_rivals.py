@@ -10,7 +10,7 @@ from toolkit.base import Base
 from toolkit.composition.conditioning import Voice, condition
 from toolkit.composition.layout import Layout, Region
 from toolkit.composition.method import Sampler
-from toolkit.composition.rivals import PLAIN, compose_rival, joint_prompt, prepare_rival
+from toolkit.composition.rivals import PLAIN, compose_rival, joint_prompt, prepare_rival, scene_of
 from toolkit.composition.sampler import Step, compose
 from toolkit.concept import Concept
 from toolkit.concept.concept import linear_maps
@@ -118,3 +118,29 @@ def test_the_joint_prompt_says_every_concept_once(concepts: dict[str, Concept]) 
     assert joint_prompt(foxes, concepts) == (
         "a <dog1> <dog2> at <rock1> <rock2>, <fox1> <fox2>, red"
     )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "scene"),
+    [
+        ("a dog and a cat on the grass", "on the grass"),
+        ("a cat, the dog", ""),
+        ("on the beach, a dog, and a cat", "on the beach"),
+        ("two dogs at night", "at night"),
+        ("a dogma in the snow", "a dogma in the snow"),
+        ("on the moon", "on the moon"),
+    ],
+)
+def test_the_empty_scene_is_the_prompt_without_its_subjects(
+    prompt: str, scene: str, concepts: dict[str, Concept]
+) -> None:
+    assert scene_of(replace(PAIR, prompt=prompt), concepts) == scene
+
+
+def test_the_empty_scene_knows_neither_boxes_nor_concepts(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    layout = replace(PAIR, prompt="a dog and a cat in the park")
+    plain = Layout(name="plain", prompt="in the park", width=256, height=192)
+    expected = sample(tiny_base, {}, plain, Sampler.PROMPT_ONLY)
+    assert torch.equal(sample(tiny_base, concepts, layout, Sampler.EMPTY_SCENE), expected)

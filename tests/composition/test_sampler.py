@@ -199,3 +199,19 @@ def test_small_gradients_survive_half_precision(
     single, halved = moves
     assert torch.cosine_similarity(single, halved, dim=0) > 0.99
     assert 0.9 < halved.norm() / single.norm() < 1.1
+
+
+def test_a_picture_that_guidance_tears_apart_ends_as_failed_not_as_done(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    with pytest.raises(RunError, match=r"guidance has destroyed the picture at step 0 .*balanced"):
+        sample(tiny_base, concepts, [layout()], [0], Method(step_size=1e5), 2)
+
+
+def test_balanced_keeps_the_latents_in_range_whatever_the_step(
+    tiny_base: Base, concepts: dict[str, Concept]
+) -> None:
+    wild = Method(preset=Preset.BALANCED, step_size=1e5)
+    plain = Method(preset=Preset.BALANCED, enhancement=False, fill_loss=False, region_loss=False)
+    torn, calm = (sample(tiny_base, concepts, [layout()], [0], m, 4) for m in (wild, plain))
+    assert 0.8 < torn.std() / calm.std() < 1.25

@@ -14,7 +14,7 @@ from toolkit.evaluation.table import (
     write_rows,
 )
 
-ROW = ScoreRow("ours", "mini", "scene", 0, "dog", "clip", 0.8, None, False, True, 0.5)
+ROW = ScoreRow("ours", "mini", "scene", 0, "dog", "clip", 2, 0.8, None, False, True, 0.5)
 
 
 def rows(method: str, values: list[float]) -> list[ScoreRow]:
@@ -31,8 +31,8 @@ def test_the_file_has_the_promised_columns_and_leaves_out_what_has_no_meaning(
 ) -> None:
     write_rows([ROW], tmp_path / "scores.csv")
     (line,) = csv.DictReader((tmp_path / "scores.csv").open())
-    columns = "method model layout seed concept judge image_similarity text_similarity"
-    assert " ".join(line) == f"{columns} vanished confused placement"
+    columns = "method model layout seed concept judge regions image_similarity text_similarity"
+    assert " ".join(line) == f"{columns} vanished confused placement strangeness spoilt outside"
     assert (line["text_similarity"], line["vanished"], line["confused"]) == ("", "0", "1")
 
 
@@ -68,3 +68,23 @@ def test_the_table_names_every_method_and_the_gap_to_the_first() -> None:
     shown = table([*rows("ours", [0.6, 0.7]), *rows("theirs", [0.2, 0.3])], 200)
     assert "ours - theirs: image similarity 0.400" in shown
     assert "judge clip" in shown
+
+
+def test_scores_are_told_by_the_number_of_concepts() -> None:
+    three = [replace(row, layout="three", regions=3) for row in rows("ours", [0.2])]
+    shown = table([*rows("ours", [0.6]), *three, *rows("theirs", [0.4])], 50).splitlines()
+    start = next(n for n, line in enumerate(shown) if "image similarity, by concepts" in line)
+    assert [line.split() for line in shown[start : start + 3]] == [
+        ["image", "similarity,", "by", "concepts", "2", "3"],
+        ["ours", "0.600", "0.200"],
+        ["theirs", "0.400", "-"],
+    ]
+
+
+def test_a_judge_has_only_the_columns_it_gives() -> None:
+    clean = replace(ROW, judge="clean", image_similarity=None, vanished=None, confused=None)
+    clean = replace(clean, placement=None, strangeness=1.5, spoilt=True, outside=0.25)
+    shown = table([ROW, clean], 50).splitlines()
+    heads = {line.split()[1]: line for line in shown if line.startswith("judge")}
+    assert "strangeness" in heads["clean:"] and "similarity" not in heads["clean:"]
+    assert "similarity" in heads["clip:"] and "spoilt" not in heads["clip:"]

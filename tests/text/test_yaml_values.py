@@ -58,7 +58,9 @@ def test_a_name_that_looks_like_a_time_is_text(case: str) -> None:
     if case == "name_date":
         assert read_layouts([file])[0].name == "2024-01-01"
     else:
-        with pytest.raises(InputError, match="'12:30:00': a name has letters, digits, - and _ only"):
+        with pytest.raises(
+            InputError, match="'12:30:00': a name has letters, digits, - and _ only"
+        ):
             read_layouts([file])
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -11,9 +13,11 @@ from torch.nn import functional
 
 from toolkit.base import Base
 from toolkit.composition.cells import cover_of
+from toolkit.composition.conditioning import POSITIVE
 from toolkit.composition.elsewhere import changes_elsewhere
 from toolkit.composition.isolation import BLOCKED, Isolation, blocked_counts, isolation
 from toolkit.composition.method import Method
+from toolkit.composition.placed import outside_of
 from toolkit.composition.share import Share
 
 
@@ -50,20 +54,26 @@ def composed_attention(
     method: Method,
     latent_size: tuple[int, int],
     recorder: Recorder | None = None,
+    closed: bool = False,
 ) -> Iterator[None]:
-    """Set the processors of all attention layers for one pass, and put the old ones back."""
+    """Set the processors of all attention layers for one pass, and put the old ones back.
+
+    closed: boxes do not see the background either.
+    """
     attentions: list[tuple[Attention, nn.Module]] = []
     try:
         for layer in base.layers:
             size = layer.map_size(latent_size)
             recording = recorder if recorder and layer.downscale == recorder.downscale else None
-            for path, kind in (
-                (layer.self_attention, IsolatedSelfAttention),
-                (layer.cross_attention, InjectedCrossAttention),
-            ):
+            own, cross = layer.self_attention, layer.cross_attention
+            processors: dict[str, Any] = {
+                own: IsolatedSelfAttention(own, shares, method, size, recording, closed),
+                cross: InjectedCrossAttention(cross, shares, method, size, recording),
+            }
+            for path, processor in processors.items():
                 attention = base.unet.get_submodule(path)
                 attentions.append((attention, attention.processor))
-                attention.processor = kind(path, shares, method, size, recording)
+                attention.processor = processor
         with changes_elsewhere(base, shares, method, latent_size):
             yield
     finally:
@@ -80,6 +90,7 @@ class IsolatedSelfAttention:
     method: Method
     size: tuple[int, int]
     recorder: Recorder | None
+    closed: bool
 
     def __call__(
         self,
@@ -99,19 +110,22 @@ class IsolatedSelfAttention:
             masked = self.method.concept_region_mask
             if self.recorder is not None and self.recorder.wants_self_attention:
                 bias = None
-                if masked and len(boxes) > 1:
-                    bias = blocked_counts(boxes, *self.size, q.device) * BLOCKED
+                if masked and len(boxes) > (0 if self.closed else 1):
+                    bias = blocked_counts(boxes, *self.size, q.device, self.closed) * BLOCKED
                 probabilities = _probabilities(q, k, attention.scale, bias)
                 self.recorder.maps[index].own.append(probabilities.mean(dim=1))
                 outputs.append(probabilities.to(v.dtype) @ v)
             else:
-                groups = isolation(boxes, *self.size, q.device) if masked else None
+                groups = None
+                if masked:
+                    groups = isolation(boxes, *self.size, q.device, self.closed)
                 outputs.append(_isolated(q, k, v, groups, attention.scale))
         joined = _join_heads(torch.cat(outputs) if len(outputs) > 1 else outputs[0])
         return self._project("to_out.0", attention.to_out[0], joined)
 
     def _project(self, name: str, linear: nn.Module, x: Tensor) -> Tensor:
-        return _with_background(linear, x, f"{self.path}.{name}", self.shares)
+        injected = self.method.injection and self.method.constants.self_attention_injection
+        return _changed(linear, x, f"{self.path}.{name}", self.shares, self.size, injected)
 
 
 @dataclass
@@ -132,8 +146,10 @@ class InjectedCrossAttention:
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """(rows, cells, channels) to the same shape. Keys and values are the layout's own."""
+        injected = self.method.injection and self.method.constants.query_injection
+        path = f"{self.path}.to_q"
         query = _split_heads(
-            _with_background(attention.to_q, hidden_states, f"{self.path}.to_q", self.shares),
+            _changed(attention.to_q, hidden_states, path, self.shares, self.size, injected),
             attention,
         )
         if self.recorder is not None:
@@ -165,14 +181,16 @@ class InjectedCrossAttention:
         canvas = [conditioning.canvas[side][self.path] for side in share.sides]
         key = torch.cat([side.keys.expand(seeds, -1, -1, -1) for side in canvas])
         value = torch.cat([side.values.expand(seeds, -1, -1, -1) for side in canvas])
+        boxes = share.boxes(*self.size) if self.method.injection else []
+        unheard = conditioning.subjects if boxes else ()
+        bias = self._bias(unheard, self.method.constants.subject_bias, share, key)
         hidden = _join_heads(
-            functional.scaled_dot_product_attention(query, key, value, scale=scale)
+            functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
         )
         behind = conditioning.background.get(f"{self.path}.to_out.0")
         change = torch.zeros((), device=query.device, dtype=query.dtype)
         if behind is not None:
             change = behind(hidden)
-        boxes = share.boxes(*self.size) if self.method.injection else []
         if not boxes:
             return hidden, change.expand_as(hidden) if behind is None else change
         cover = cover_of([cells for _, cells in boxes], query.new_zeros(self.size))
@@ -183,10 +201,14 @@ class InjectedCrossAttention:
         for index, cells in boxes:
             rows, columns = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
             regional = [conditioning.regional[side][self.path] for side in share.sides]
+            key = torch.cat([s.keys[index].expand(seeds, -1, -1, -1) for s in regional])
+            places = conditioning.regions[index].places
+            bias = self._bias(places, self.method.constants.word_bias, share, key)
             inside = functional.scaled_dot_product_attention(
                 grid[:, :, rows, columns].flatten(2, 3),
-                torch.cat([s.keys[index].expand(seeds, -1, -1, -1) for s in regional]),
+                key,
                 torch.cat([s.values[index].expand(seeds, -1, -1, -1) for s in regional]),
+                attn_mask=bias,
                 scale=scale,
             )
             inside = _join_heads(inside)
@@ -198,14 +220,62 @@ class InjectedCrossAttention:
                 change[:, rows, columns] += output(inside).unflatten(1, shape) * weight
         return hidden.flatten(1, 2), change.flatten(1, 2)
 
+    def _bias(
+        self, places: tuple[int, ...], bias: float, share: Share, keys: Tensor
+    ) -> Tensor | None:
+        """(rows, 1, 1, places): what scores gain at some places of the positive prompt."""
+        if not bias or not places:
+            return None
+        length, seeds = keys.shape[2], len(keys) // len(share.sides)
+        return _bias_at(places, length, bias, share.sides, seeds, (keys.device, keys.dtype))
 
-def _with_background(linear: nn.Module, x: Tensor, path: str, shares: Sequence[Share]) -> Tensor:
-    """`linear(x)`, changed by the background concept in the rows of each layout that has one."""
+
+@lru_cache(maxsize=512)
+def _bias_at(
+    places: tuple[int, ...],
+    length: int,
+    bias: float,
+    sides: tuple[str, ...],
+    seeds: int,
+    like: tuple[torch.device, torch.dtype],
+) -> Tensor:
+    """(rows, 1, 1, length): `bias` at some places of the positive prompt, 0 elsewhere.
+
+    Kept, because every layer asks for it again at every step.
+    """
+    device, dtype = like
+    row = torch.zeros(length)
+    row[list(places)] = bias
+    rows = [
+        row if side == POSITIVE else torch.zeros(length) for side in sides for _ in range(seeds)
+    ]
+    return torch.stack(rows)[:, None, None].to(device, dtype)
+
+
+def _changed(
+    linear: nn.Module,
+    x: Tensor,
+    path: str,
+    shares: Sequence[Share],
+    size: tuple[int, int],
+    injected: bool,
+) -> Tensor:
+    """`linear(x)`, changed by each layout's background concept and, if `injected`, its regions'.
+
+    Where a region's concepts act, the background's does not.
+    """
     output: Tensor = linear(x)
     for share in shares:
-        change = share.conditioning.background.get(path)
-        if change is not None:
-            output[share.rows] = output[share.rows] + change(x[share.rows])
+        behind = share.conditioning.background.get(path)
+        inside = share.conditioning.inside.get(path) if injected else None
+        own, cells = x[share.rows], share.cells(*size) if inside is not None else ()
+        if behind is not None:
+            change = behind(own)
+            if inside is not None:
+                change = change * outside_of(cells, *size, x.device, x.dtype)
+            output[share.rows] = output[share.rows] + change
+        if inside is not None:
+            output[share.rows] = output[share.rows] + inside(own, cells, size)
     return output
 
 

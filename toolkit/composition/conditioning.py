@@ -11,6 +11,7 @@ from toolkit.base.text import TokenisedPrompt, encode, encode_layerwise, tokenis
 from toolkit.composition.cells import cells_of
 from toolkit.composition.controls import Controls, prepare_controls
 from toolkit.composition.layout import Box, Layout
+from toolkit.composition.placed import PlacedChanges, side_by_side
 from toolkit.composition.prompts import canvas_prompt, region_prompt
 from toolkit.concept import Concept, LowRank
 from toolkit.concept.adapter import changes_applied
@@ -35,6 +36,7 @@ class KeysValues:
 class RegionConditioning:
     """One region, encoded by its own concept.
 
+    guidance_scale: of classifier-free guidance in the box; None takes the picture's.
     places: where the concept's tokens stand in the region's prompt.
     output: the concept's change of to_out.0, by cross-attention path.
     elsewhere: its changes of maps outside attention, such as feed-forward, by path.
@@ -42,6 +44,7 @@ class RegionConditioning:
 
     concept: str
     box: Box
+    guidance_scale: float | None
     places: tuple[int, ...]
     output: Mapping[str, LowRank]
     elsewhere: Mapping[str, LowRank]
@@ -55,6 +58,9 @@ class Conditioning:
         those of the regions hold one prompt for each region, in the layout's order.
     background: the background concept's changes of the U-Net's linear maps, by path; empty
         without one.
+    subjects: where the canvas's prompt has the regions' class words.
+    inside: what the regions' concepts change of self-attention's maps and of cross-attention's
+        queries, by path.
     controls: what the layout's image conditions add.
     """
 
@@ -63,6 +69,8 @@ class Conditioning:
     canvas: Mapping[str, Mapping[str, KeysValues]]
     regional: Mapping[str, Mapping[str, KeysValues]]
     background: Mapping[str, LowRank]
+    subjects: tuple[int, ...]
+    inside: Mapping[str, PlacedChanges]
     controls: Controls = Controls()
 
 
@@ -171,6 +179,7 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
             RegionConditioning(
                 concept=region.concept,
                 box=region.box,
+                guidance_scale=region.guidance_scale,
                 places=_places(pair.prompt, voice.concept, base) if voice.concept else (),
                 output=_placed(base, voice, lambda path: path.endswith("attn2.to_out.0")),
                 elsewhere=_placed(base, voice, is_elsewhere),
@@ -182,6 +191,8 @@ def condition(base: Base, layout: Layout, canvas: Voice, regions: Sequence[Voice
         canvas=canvas_projected,
         regional=regional_projected,
         background=_placed(base, canvas, lambda path: True),
+        subjects=_subjects(spoken.prompt, regions, base),
+        inside=side_by_side([_placed(base, voice, is_inside) for voice in regions]),
         controls=prepare_controls(base, layout, dict(zip(sides, spoken.encodings, strict=True))),
     )
 
@@ -226,11 +237,26 @@ def _tokenise_pair(base: Base, voice: Voice) -> tuple[TokenisedPrompt, Tokenised
 def _places(prompt: TokenisedPrompt, concept: Concept, base: Base) -> tuple[int, ...]:
     if concept.token_names:
         return tuple(place for place, _ in prompt.concept_tokens)
-    trigger = base.tokenizer(concept.trigger_words, add_special_tokens=False).input_ids
-    for start in range(1, len(prompt.ids) - len(trigger)):
-        if list(prompt.ids[start : start + len(trigger)]) == trigger:
-            return tuple(range(start, start + len(trigger)))
-    raise InputError(f"concept {concept.name}: its trigger words do not stand in the prompt")
+    found = _places_of_words(concept.trigger_words, prompt, base)
+    if not found:
+        raise InputError(f"concept {concept.name}: its trigger words do not stand in the prompt")
+    return found[0]
+
+
+def _subjects(prompt: TokenisedPrompt, regions: Sequence[Voice], base: Base) -> tuple[int, ...]:
+    words = dict.fromkeys(voice.concept.class_word for voice in regions if voice.concept)
+    found = (place for word in words if word for place in _places_of_words(word, prompt, base))
+    return tuple(sorted({place for places in found for place in places}))
+
+
+def _places_of_words(words: str, prompt: TokenisedPrompt, base: Base) -> list[tuple[int, ...]]:
+    """Each place of `prompt` that holds `words`: the places of their tokens."""
+    wanted = base.tokenizer(words, add_special_tokens=False).input_ids
+    return [
+        tuple(range(start, start + len(wanted)))
+        for start in range(1, len(prompt.ids) - len(wanted))
+        if list(prompt.ids[start : start + len(wanted)]) == wanted
+    ]
 
 
 def _project(
@@ -258,6 +284,11 @@ def _project(
 def is_elsewhere(path: str) -> bool:
     """Whether a map of the U-Net lies outside its attention layers."""
     return ".attn1." not in path and ".attn2." not in path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a map of the U-Net is self-attention's, or gives cross-attention its queries."""
+    return ".attn1." in path or path.endswith(".attn2.to_q")
 
 
 def _placed(base: Base, voice: Voice, wanted: Callable[[str], bool]) -> dict[str, LowRank]:

@@ -16,10 +16,17 @@ from toolkit.composition.attention import (
 )
 from toolkit.composition.cells import cells_of
 from toolkit.composition.conditioning import POSITIVE, Conditioning
-from toolkit.composition.method import Method
-from toolkit.composition.objective import RegionTerms, region_terms, total_loss
+from toolkit.composition.method import Constants, Method
+from toolkit.composition.objective import (
+    RegionTerms,
+    paced_losses,
+    region_terms,
+    worst_first,
+)
+from toolkit.composition.pace import Pace, start
 from toolkit.composition.share import Share
 from toolkit.composition.unet_pass import unet_pass
+from toolkit.composition.update import limited, reach_of, with_statistics_of
 
 _HALF_LOSS_SCALE = 256.0  # small gradients inside the U-Net would be 0 in float16
 
@@ -28,12 +35,18 @@ _HALF_LOSS_SCALE = 256.0  # small gradients inside the U-Net would be 0 in float
 class Guidance:
     """What one guidance pass found for one picture.
 
-    loss: eq. 9. terms: one for each region. maps: one for each region, (tokens, h, w).
+    losses: eq. 9, each region's part of it where regions are paced by themselves, else one sum.
+    terms: one for each region. maps: one for each region, (tokens, h, w).
     """
 
-    loss: float
+    losses: tuple[float, ...]
     terms: tuple[RegionTerms, ...]
     maps: tuple[Tensor, ...]
+
+    @property
+    def loss(self) -> float:
+        """Eq. 9."""
+        return sum(self.losses)
 
 
 def group_by_layout(conditionings: Sequence[Conditioning]) -> list[tuple[Conditioning, int]]:
@@ -64,6 +77,7 @@ def attention_maps(
     conditionings: Sequence[Conditioning],
     method: Method,
     self_attention: bool,
+    closed: bool = False,
 ) -> list[AttentionMaps]:
     """One conditional pass that ends after the last layer at the guidance resolution.
 
@@ -78,7 +92,7 @@ def attention_maps(
         wants_self_attention=self_attention,
     )
     size = (latents.shape[2], latents.shape[3])
-    with composed_attention(base, shares, method, size, recorder), suppress(MapsComplete):
+    with composed_attention(base, shares, method, size, recorder, closed), suppress(MapsComplete):
         unet_pass(base, latents, timestep, shares)
     return recorder.maps
 
@@ -115,34 +129,70 @@ def refine(
     conditionings: Sequence[Conditioning],
     method: Method,
     step_size: float,
+    paces: Sequence[Pace] | None = None,
+    closed: bool = False,
 ) -> tuple[Tensor, list[Guidance]]:
     """One update of eq. 10: latents against the gradient of each picture's own loss.
 
-    latents: (pictures, channels, h, w). Returns them updated, and what was found before the update.
+    latents: (pictures, channels, h, w). paces: for each picture; None is full pace.
+    Returns them updated, and what was found before the update.
     """
+    paces = paces or [start(len(each.regions), method) for each in conditionings]
     with torch.enable_grad():
         moving = latents.detach().requires_grad_(True)
-        maps = attention_maps(base, moving, timestep, conditionings, method, method.region_loss)
+        maps = attention_maps(
+            base, moving, timestep, conditionings, method, method.region_loss, closed
+        )
         crossed = concept_maps(base, conditionings, maps)
         own = self_maps(conditionings, maps)
-        losses, found = [], []
-        for conditioning, regions, self_map in zip(conditionings, crossed, own, strict=True):
+        descended, found = [], []
+        for conditioning, regions, self_map, pace in zip(
+            conditionings, crossed, own, paces, strict=True
+        ):
             terms, tokens = [], []
             for region, attention in zip(conditioning.regions, regions, strict=True):
                 cells = cells_of(region.box, *attention.shape[:2])
                 assert cells is not None, "checked when the layout was prepared"
                 tokens.append(attention[..., list(region.places)].permute(2, 0, 1))
                 terms.append(region_terms(tokens[-1], self_map, cells, method))
-            losses.append(total_loss(terms, method))
-            found.append((terms, tokens))
+            losses = paced_losses(terms, method)
+            descended.append((worst_first(losses) * losses.new_tensor(pace.factors) * losses).sum())
+            found.append((losses, terms, tokens))
         scale = _HALF_LOSS_SCALE if base.dtype == torch.float16 else 1.0
-        (gradient,) = torch.autograd.grad(scale * torch.stack(losses).sum(), moving)
+        (gradient,) = torch.autograd.grad(scale * torch.stack(descended).sum(), moving)
     guidances = [
         Guidance(
-            loss=float(loss),
+            losses=tuple(losses.tolist()),
             terms=tuple(RegionTerms(*(part.detach() for part in vars(t).values())) for t in terms),
             maps=tuple(token.detach() for token in tokens),
         )
-        for loss, (terms, tokens) in zip(losses, found, strict=True)
+        for losses, terms, tokens in found
     ]
-    return latents - step_size / scale * gradient, guidances
+    moved = latents - step_size / scale * gradient
+    return _bounded(latents, moved, conditionings, paces, method.constants), guidances
+
+
+def _bounded(
+    latents: Tensor,
+    moved: Tensor,
+    conditionings: Sequence[Conditioning],
+    paces: Sequence[Pace],
+    constants: Constants,
+) -> Tensor:
+    """What is left of an update after the method's bounds: where, how far, what it must keep."""
+    height, width = latents.shape[2:]
+    reach = torch.ones((), device=latents.device)
+    if constants.update_in_regions:
+        regions = [
+            [cells_of(region.box, height, width) for region in conditioning.regions]
+            for conditioning in conditionings
+        ]
+        factors = [pace.of_regions(len(own)) for pace, own in zip(paces, regions, strict=True)]
+        zeros = torch.zeros(len(latents), 1, height, width)
+        reach = reach_of(regions, factors, zeros).to(latents)
+        moved = torch.where(reach > 0, moved, latents)
+    if constants.update_limit:
+        moved = latents + limited(moved - latents, latents, constants.update_limit)
+    if constants.keep_statistics:
+        moved = with_statistics_of(latents, moved, reach.expand_as(latents[:, :1]))
+    return moved

@@ -38,29 +38,39 @@ class Isolation:
     restore: Tensor
 
 
-def blocked_counts(boxes: Sequence[Cells], height: int, width: int, device: torch.device) -> Tensor:
-    """(queries, keys): how often the pair is blocked: boxes n holding q and m != n holding k."""
+def blocked_counts(
+    boxes: Sequence[Cells], height: int, width: int, device: torch.device, closed: bool = False
+) -> Tensor:
+    """(queries, keys): how often the pair is blocked: boxes n holding q and m != n holding k.
+
+    closed: the background's keys are blocked too for queries in boxes, more than once.
+    """
     inside, others = _inside_and_others(boxes, height, width, device)
-    return inside.T @ others
+    return _blocked(inside.T, inside, others, closed)
 
 
 def isolation(
-    boxes: Sequence[Cells], height: int, width: int, device: torch.device
+    boxes: Sequence[Cells], height: int, width: int, device: torch.device, closed: bool = False
 ) -> Isolation | None:
-    """The region mask for `boxes`; None where it changes nothing (fewer than two boxes)."""
-    if len(boxes) < 2:
+    """The region mask for `boxes`; None where it changes nothing.
+
+    closed: queries in a box see that box alone, and not the background either.
+    """
+    if len(boxes) < (1 if closed else 2):
         return None
-    return _grouped(tuple(boxes), height, width, device)
+    return _grouped(tuple(boxes), height, width, device, closed)
 
 
 @lru_cache(maxsize=128)
-def _grouped(boxes: tuple[Cells, ...], height: int, width: int, device: torch.device) -> Isolation:
+def _grouped(
+    boxes: tuple[Cells, ...], height: int, width: int, device: torch.device, closed: bool
+) -> Isolation:
     """Kept, because every layer of a size asks for it again at every step."""
     inside, others = _inside_and_others(boxes, height, width, device)
     members, member_of = inside.T.unique(dim=0, return_inverse=True)
     groups = []
     for number, membership in enumerate(members):
-        blocked = membership @ others
+        blocked = _blocked(membership, inside, others, closed)
         least = blocked.min()
         groups.append(
             QueryGroup(
@@ -71,6 +81,19 @@ def _grouped(boxes: tuple[Cells, ...], height: int, width: int, device: torch.de
         )
     order = torch.cat([group.queries for group in groups])
     return Isolation(tuple(groups), order.argsort())
+
+
+def _blocked(memberships: Tensor, inside: Tensor, others: Tensor, closed: bool) -> Tensor:
+    """(..., keys): how often a query in the boxes that `memberships` marks is blocked.
+
+    memberships: (..., boxes).
+    """
+    blocked = memberships @ others
+    if closed:
+        background = (inside.sum(dim=0) == 0).to(blocked.dtype)
+        anywhere = memberships.amax(dim=-1, keepdim=True)
+        blocked = blocked + len(inside) ** 2 * anywhere * background
+    return blocked
 
 
 def _inside_and_others(

@@ -26,6 +26,7 @@ class Region:
     prompt: what is in the box; <concept> stands for the concept's tokens.
     negative_prompt: None takes the layout's.
     strength: scale of the concept's LoRA here.
+    guidance_scale: of classifier-free guidance in the box; None takes the picture's.
     """
 
     concept: str
@@ -33,6 +34,7 @@ class Region:
     box: Box
     negative_prompt: str | None = None
     strength: float = 1.0
+    guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
         check_text("prompt", self.prompt)

@@ -43,7 +43,7 @@ def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
 def layout_to_mapping(layout: Layout) -> dict[str, Any]:
     """The layout as plain values; `layout_from_mapping` reads it.
 
-    Every default is written out, but for the conditions of a layout that has none.
+    Every default is written out, but for conditions and guidance scales where there are none.
     """
     conditions = [
         {
@@ -70,6 +70,7 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
                 "strength": region.strength,
                 "box": list(region.box),
             }
+            | ({} if region.guidance_scale is None else {"guidance_scale": region.guidance_scale})
             for region in layout.regions
         ],
     } | ({"conditions": conditions} if conditions else {})
@@ -78,17 +79,19 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
 def _region(content: Any, number: int) -> Region:
     if not isinstance(content, Mapping):
         raise InputError(f"region {number}: must hold concept, prompt and box")
-    known = {"concept", "prompt", "negative_prompt", "strength", "box"}
+    known = {"concept", "prompt", "negative_prompt", "strength", "box", "guidance_scale"}
     try:
         _check_keys(content, known, {"concept", "prompt", "box"})
         box = content["box"]
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             raise InputError(f"box {_shown(box)}: must be four numbers [x0, y0, x1, y1]")
+        guided = content.get("guidance_scale") is not None
         return Region(
             concept=_text(content, "concept"),
             prompt=_text(content, "prompt"),
             negative_prompt=_text_or_none(content, "negative_prompt"),
             strength=_number(content, "strength", 1.0),
+            guidance_scale=_number(content, "guidance_scale", 1.0) if guided else None,
             box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         )
     except InputError as error:

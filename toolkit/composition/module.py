@@ -134,10 +134,10 @@ def failure(item: Item, error: Exception) -> Composition:
 
 def refined_step(number: int, guidance: Guidance, method: Method) -> RefinedStep:
     """What the figures show of one refined step of one picture."""
-    published = method.preset is Preset.PUBLISHED
+    paper = method.preset is Preset.PAPER
 
     def collect(values: Tensor) -> float:
-        return float(values.sum() if published else values.mean())
+        return float(values.mean() if paper else values.sum())
 
     ce_weight, fill_weight, region_weight = method.weights
     terms = guidance.terms

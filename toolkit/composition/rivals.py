@@ -4,7 +4,8 @@ prompt_only: the base alone, with class words. merge: all LoRAs added into one s
 tokens in one prompt. lora_switch and lora_composite (Zhong et al. 2024, arXiv 2402.16843): one
 LoRA for each step in turn; the mean of the predictions under each LoRA. regional_prompt: LoRAs
 merged, and each box hears a prompt of its own with the class word. regional_tokens: the same with
-the concept's own tokens in the boxes.
+the concept's own tokens in the boxes. empty_scene is no rival: it draws the place without its
+subjects, which others are held against.
 """
 
 import re
@@ -47,6 +48,9 @@ def prepare_rival(
     weights = [_strength(layout, name) for name in layout.concepts]
     if sampler is Sampler.PROMPT_ONLY or not own:
         voice = Voice(None, described(layout.prompt, own), layout.negative_prompt)
+        return (condition(base, layout, voice, []),)
+    if sampler is Sampler.EMPTY_SCENE:
+        voice = Voice(None, scene_of(layout, concepts), layout.negative_prompt)
         return (condition(base, layout, voice, []),)
     prompt = joint_prompt(layout, concepts)
     if sampler in _ALTERNATING:
@@ -130,6 +134,21 @@ def joint_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> str:
         said[concepts[layout.background].placeholder] = concepts[layout.background].call
     prompt = written_out(prompt, said)
     return ", ".join([prompt, *behind])
+
+
+def scene_of(layout: Layout, concepts: Mapping[str, Concept]) -> str:
+    """The layout's prompt without its subjects: "a dog and a cat on the grass" is "on the grass".
+
+    Of each region one mention of its class word goes, with the article and the comma or "and"
+    before it.
+    """
+    prompt = described(layout.prompt, [concepts[name] for name in layout.concepts])
+    for region in layout.regions:
+        word = re.escape(concepts[region.concept].class_word)
+        if word:
+            mention = rf"(?:,?\s*\band\b\s+|,\s*)?(?:\b(?:an?|the|one|two)\s+)?\b{word}s?\b"
+            prompt = re.sub(mention, "", prompt, count=1)
+    return " ".join(prompt.split()).strip(" ,")
 
 
 def described(prompt: str, concepts: Sequence[Concept]) -> str:

@@ -20,8 +20,9 @@ class Share:
 
     def boxes(self, height: int, width: int) -> list[tuple[int, Cells]]:
         """Index and cells of each region that holds a whole cell of the map."""
-        found = [
-            (index, cells_of(region.box, height, width))
-            for index, region in enumerate(self.conditioning.regions)
-        ]
+        found = enumerate(self.cells(height, width))
         return [(index, cells) for index, cells in found if cells is not None]
+
+    def cells(self, height: int, width: int) -> tuple[Cells | None, ...]:
+        """The cells of every region; None for one that holds no whole cell of the map."""
+        return tuple(cells_of(region.box, height, width) for region in self.conditioning.regions)

@@ -95,7 +95,9 @@ EVALUATE = Shape(
         "layouts": COMPOSE.own["layouts"],
         "seeds": SEEDS,
         "methods": Own("methods", method_names, "names of configs/method, with commas"),
-        "judge": Own("judges", judge_names, "clip, mini, imagenet or a CLIP's path, with commas"),
+        "judge": Own(
+            "judges", judge_names, "clip, mini, imagenet, clean or a CLIP's path, with commas"
+        ),
     },
 )
 SAMPLE = Shape(

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from toolkit.evaluation.table import SCORES, ScoreRow, mean_interval
+from toolkit.evaluation.table import ScoreRow, mean_interval, scores_of
 
 _GAP = 6  # pixels
 _LABEL = 120
@@ -16,11 +16,12 @@ def score_figure(rows: Sequence[ScoreRow], resamples: int) -> Figure:
     """Each method's mean and interval: a row of panels for each judge, a panel for each score."""
     judges = list(dict.fromkeys(row.judge for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
-    size = (3.0 * len(SCORES), (0.9 + 0.35 * len(methods)) * len(judges))
+    scores = scores_of(rows)
+    size = (max(3.0 * len(scores), 6.0), (0.9 + 0.35 * len(methods)) * len(judges))
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(judges), len(SCORES), squeeze=False, sharey=True)
+    panels = figure.subplots(len(judges), len(scores), squeeze=False, sharey=True)
     for line, judge in zip(panels, judges, strict=True):
-        for axis, score in zip(line, SCORES, strict=True):
+        for axis, score in zip(line, scores, strict=True):
             for place, method in enumerate(methods):
                 own = [row for row in rows if (row.judge, row.method) == (judge, method)]
                 found = mean_interval(own, score, resamples)

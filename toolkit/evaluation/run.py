@@ -16,6 +16,7 @@ from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import EvaluateConfig
 from toolkit.errors import InputError, RunError
 from toolkit.evaluation.calibration import Calibration, Portraits, calibrate, embed_references
+from toolkit.evaluation.clean_rows import CLEAN, clean_rows
 from toolkit.evaluation.figures import contact_sheet, score_figure
 from toolkit.evaluation.judges import Judge, default_judges, load_judge
 from toolkit.evaluation.picture import score_picture
@@ -60,6 +61,7 @@ def evaluate(config: EvaluateConfig) -> int:
     judges = [
         load_judge(name, config.model.path)
         for name in config.judges or default_judges(config.model.path)
+        if name != CLEAN
     ]
     code = 0
     for composition in config.compositions:
@@ -76,6 +78,8 @@ def evaluate(config: EvaluateConfig) -> int:
         if calibration is not None:
             log.info("%s", describe(calibration))
         rows += _score(judge, pictures, concepts, seen, calibration, config.model.name)
+    if CLEAN in config.judges:
+        rows += clean_rows(config, layouts, pictures)
     write_rows(rows, folder / "scores.csv")
     print(table(rows, config.resamples))
     save_figure(score_figure(rows, config.resamples), folder / "scores.png")
@@ -135,6 +139,7 @@ def _score(
                 seed=item.seed,
                 judge=judge.name,
                 concept=scores.concept,
+                regions=len(item.layout.regions),
                 image_similarity=scores.image_similarity,
                 text_similarity=scores.text_similarity,
                 vanished=scores.vanished,

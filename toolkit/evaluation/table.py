@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -21,11 +21,16 @@ class ScoreRow:
     seed: int
     concept: str
     judge: str
-    image_similarity: float
-    text_similarity: float | None
-    vanished: bool | None
-    confused: bool | None
-    placement: float | None
+    regions: int
+    """How many concepts stand in the picture's regions."""
+    image_similarity: float | None = None
+    text_similarity: float | None = None
+    vanished: bool | None = None
+    confused: bool | None = None
+    placement: float | None = None
+    strangeness: float | None = None
+    spoilt: bool | None = None
+    outside: float | None = None
 
     @property
     def picture(self) -> tuple[str, int]:
@@ -46,7 +51,18 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-SCORES = ("image_similarity", "text_similarity", "vanished", "confused", "placement")
+SCORES = (
+    "image_similarity",
+    "text_similarity",
+    "vanished",
+    "confused",
+    "placement",
+    "strangeness",
+    "spoilt",
+    "outside",
+)
+BY_COUNT = ("image_similarity", "vanished", "confused", "spoilt", "outside")
+"""What is also told by the number of concepts."""
 
 
 def write_rows(rows: Sequence[ScoreRow], path: Path) -> None:
@@ -77,25 +93,48 @@ def difference_interval(
 
 
 def table(rows: Sequence[ScoreRow], resamples: int) -> str:
-    """A line for each judge and method, and one for its image similarity below the first's."""
+    """Each judge's scores: a line for each method, the differences to the first, and by count."""
     lines = []
     for judge in dict.fromkeys(row.judge for row in rows):
         seen = [row for row in rows if row.judge == judge]
-        methods = list(dict.fromkeys(row.method for row in seen))
-        heads = ["image similarity", "text similarity", "vanished", "confused", "placement"]
+        scores = scores_of(seen)
+        by_method = {row.method: [r for r in seen if r.method == row.method] for row in seen}
+        heads = (score.replace("_", " ") for score in scores)
         lines.append(f"judge {judge}: {'':10}" + "".join(f"{head:>24}" for head in heads))
-        for method in methods:
-            own = [row for row in seen if row.method == method]
-            cells = (mean_interval(own, score, resamples) for score in SCORES)
+        for method, own in by_method.items():
+            cells = (mean_interval(own, score, resamples) for score in scores)
             lines.append(f"  {method:20}" + "".join(f"{_shown(cell):>24}" for cell in cells))
-        first = [row for row in seen if row.method == methods[0]]
-        for method in methods[1:]:
-            own = [row for row in seen if row.method == method]
-            gap = difference_interval(first, own, "image_similarity", resamples)
+        first, *others = by_method
+        for method in others:
+            gap = difference_interval(by_method[first], by_method[method], scores[0], resamples)
             if gap is not None:
                 sure = "" if gap.excludes_zero else "  (the interval holds 0)"
-                lines.append(f"  {methods[0]} - {method}: image similarity {_shown(gap)}{sure}")
+                name = scores[0].replace("_", " ")
+                lines.append(f"  {first} - {method}: {name} {_shown(gap)}{sure}")
+        lines += _by_count(by_method, [score for score in BY_COUNT if score in scores])
     return "\n".join(lines)
+
+
+def scores_of(rows: Sequence[ScoreRow]) -> list[str]:
+    """The scores that any of the rows has."""
+    return [name for name in SCORES if any(getattr(row, name) is not None for row in rows)]
+
+
+def _by_count(by_method: Mapping[str, Sequence[ScoreRow]], scores: Sequence[str]) -> list[str]:
+    """For each score a line a method: its mean by the number of concepts in the picture."""
+    counts = sorted({row.regions for rows in by_method.values() for row in rows})
+    lines = []
+    for score in scores if len(counts) > 1 else ():
+        head = f"{score.replace('_', ' ')}, by concepts"
+        lines.append(f"  {head:32}" + "".join(f"{count:>10}" for count in counts))
+        for method, rows in by_method.items():
+            found = (
+                list(_by_picture([row for row in rows if row.regions == count], score).values())
+                for count in counts
+            )
+            means = (f"{sum(own) / len(own):.3f}" if own else "-" for own in found)
+            lines.append(f"    {method:30}" + "".join(f"{mean:>10}" for mean in means))
+    return lines
 
 
 def _by_picture(rows: Sequence[ScoreRow], score: str) -> dict[tuple[str, int], float]:
