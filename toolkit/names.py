@@ -17,14 +17,14 @@ def check_name(what: str, name: str) -> None:
         raise InputError(f"{what} {shown!r}: is too long to be the name of a file")
 
 
-def check_text(what: str, text: str) -> None:
+def check_characters(what: str, text: str) -> None:
     """Raise InputError for text with halves of characters in it, or with NULs."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{what} {shortened(text)!r}: character {error.start + 1} is half of one (a broken "
-            "emoji, or text that is not UTF-8): write it again"
+            f"{what} {shortened(text)!r}: character {error.start + 1} is half of a character (a "
+            "broken emoji, or text that is not UTF-8): write it again"
         ) from error
     if "\0" in text:
-        raise InputError(f"{what} {shortened(text)!r}: holds a NUL character")
+        raise InputError(f"{what} {shortened(text)!r}: holds NULs, which text cannot")

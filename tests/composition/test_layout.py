@@ -64,7 +64,7 @@ def test_concepts_are_named_once_each_with_the_background_first() -> None:
         ({"height": 10**400}, "at most 16384"),
         ({"name": "a" * 260}, "too long to be the name of a file"),
         ({"name": 7}, "must be text"),
-        ({"prompt": "half \ud83d"}, "character 6 is half of one"),
+        ({"prompt": "half \ud83d"}, "character 6 is half of a character"),
         ({"negative_prompt": "a\0b"}, "NUL"),
         ({"background": False}, "must be text"),
         ({"region": {"negative_prompt": False}}, "region 1: negative_prompt False: must be text"),

@@ -235,7 +235,7 @@ def test_here_is_a_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["<rex> \udce9", "\ud83d"])
 def test_text_that_is_not_utf8_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="half of one"):
+    with pytest.raises(InputError, match="half of a character"):
         read_sample(["concept=dog", f"prompt={text}"])
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -28,6 +30,22 @@ class PlainPainter(Painter):
 
     def _background(self, rng: np.random.Generator, kind: object) -> tuple[Image.Image, str]:
         return Image.new("RGB", (64, 64), (0, 0, 255)), "on a blue background"
+
+
+@pytest.fixture
+def tiny_unet() -> UNet2DConditionModel:
+    """Stable Diffusion's wiring, two levels of 8 channels; the same weights each time."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        layers_per_block=1,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,5 @@
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,31 +15,27 @@ from transformers import CLIPTextConfig, CLIPTextModel
 BATCH = 4
 
 
-def _model() -> TextToImage:
-    torch.manual_seed(0)
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=20,
-            hidden_size=8,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=8,
-            bos_token_id=0,
-            eos_token_id=1,
+@pytest.fixture
+def make_model(tiny_unet: UNet2DConditionModel) -> Callable[[], TextToImage]:
+    """Makes the same untrained networks each time it is called."""
+
+    def make() -> TextToImage:
+        torch.manual_seed(0)
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=20,
+                hidden_size=8,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=8,
+                bos_token_id=0,
+                eos_token_id=1,
+            )
         )
-    )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 8),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=8,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        layers_per_block=1,
-    )
-    return TextToImage(None, text, unet)  # type: ignore[arg-type]
+        return TextToImage(None, text, copy.deepcopy(tiny_unet))  # type: ignore[arg-type]
+
+    return make
 
 
 def _step(training: Training, seed: int) -> float:
@@ -47,15 +45,17 @@ def _step(training: Training, seed: int) -> float:
 
 
 @pytest.mark.parametrize("recipe", ["adamw", "muon", "muon-text"])
-def test_a_stretch_that_was_stopped_goes_on_as_if_it_was_not(recipe: str, tmp_path: Path) -> None:
-    whole, cut = Training(_model(), RECIPES[recipe]), Training(_model(), RECIPES[recipe])
+def test_a_stretch_that_was_stopped_goes_on_as_if_it_was_not(
+    recipe: str, make_model: Callable[[], TextToImage], tmp_path: Path
+) -> None:
+    whole, cut = Training(make_model(), RECIPES[recipe]), Training(make_model(), RECIPES[recipe])
     for seed in range(4):
         _step(whole, seed)
     for seed in range(2):
         _step(cut, seed)
     cut.progress.spent, cut.progress.steps = 120.0, 2
     cut.save(tmp_path / "state.pt")
-    resumed = Training(_model(), RECIPES[recipe])
+    resumed = Training(make_model(), RECIPES[recipe])
     state = checkpoint.read(tmp_path / "state.pt", torch.device("cpu"))
     assert state is not None
     resumed.restore(state)
@@ -71,8 +71,10 @@ def test_a_stretch_that_was_stopped_goes_on_as_if_it_was_not(recipe: str, tmp_pa
         assert all(map(torch.equal, average.parameters(), other))
 
 
-def test_a_finished_stretch_publishes_the_average_that_was_chosen(tmp_path: Path) -> None:
-    training = Training(_model(), Recipe(decays=(0.5, 0.9)))
+def test_a_finished_stretch_publishes_the_average_that_was_chosen(
+    make_model: Callable[[], TextToImage], tmp_path: Path
+) -> None:
+    training = Training(make_model(), Recipe(decays=(0.5, 0.9)))
     for seed in range(2):
         _step(training, seed)
     training.save(tmp_path / "state.pt", best="0.9")
@@ -84,8 +86,10 @@ def test_a_finished_stretch_publishes_the_average_that_was_chosen(tmp_path: Path
         assert torch.equal(state["model"][name], value)
 
 
-def test_a_frozen_text_tower_stays_as_it_is_and_the_loss_falls() -> None:
-    training = Training(_model(), Recipe("muon", 3e-3))
+def test_a_frozen_text_tower_stays_as_it_is_and_the_loss_falls(
+    make_model: Callable[[], TextToImage],
+) -> None:
+    training = Training(make_model(), Recipe("muon", 3e-3))
     before = {k: v.clone() for k, v in training.model.text_encoder.state_dict().items()}
     losses = [_step(training, 0) for _ in range(30)]
     assert losses[-1] < 0.8 * losses[0]

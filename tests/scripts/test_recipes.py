@@ -54,16 +54,18 @@ def test_a_convolution_is_moved_as_the_matrix_of_its_outputs() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_each_weight_of_the_unet_once(name: str) -> None:
-    unet, text = _tiny_unet(), nn.Linear(4, 4)
+def test_every_recipe_trains_each_weight_of_the_unet_once(
+    name: str, tiny_unet: UNet2DConditionModel
+) -> None:
+    unet, text = tiny_unet, nn.Linear(4, 4)
     made = optimizers(RECIPES[name], unet, text)
     moved = [weight for o in made for group in o.param_groups for weight in group["params"]]
     wanted = list(unet.parameters()) + (list(text.parameters()) if RECIPES[name].text_rate else [])
     assert sorted(map(id, moved)) == sorted(map(id, wanted))
 
 
-def test_rates_end_at_zero_and_keep_their_proportions() -> None:
-    made = optimizers(Recipe(text_rate=0.5), _tiny_unet(), nn.Linear(4, 4))
+def test_rates_end_at_zero_and_keep_their_proportions(tiny_unet: UNet2DConditionModel) -> None:
+    made = optimizers(Recipe(text_rate=0.5), tiny_unet, nn.Linear(4, 4))
     set_rates(made, 0.5)
     unet, text = (group["lr"] for group in made[0].param_groups)
     assert text == pytest.approx(0.5 * unet)
@@ -97,16 +99,3 @@ def test_min_snr_weights_are_the_papers() -> None:
 class _Output:
     def __init__(self, sample: torch.Tensor) -> None:
         self.sample = sample
-
-
-def _tiny_unet() -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 8),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=8,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        layers_per_block=1,
-    )

@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from toolkit.errors import InputError, shortened
-from toolkit.names import check_name, check_text
+from toolkit.names import check_characters, check_name
 
 LARGEST_SIDE = 16384
 """Pixels: the largest canvas that any base draws is far below."""
@@ -37,8 +37,8 @@ class Region:
     guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
-        check_text("prompt", self.prompt)
-        check_text("negative_prompt", self.negative_prompt or "")
+        check_characters("prompt", self.prompt)
+        check_characters("negative_prompt", self.negative_prompt or "")
         check_name("concept", name_of(self.concept))
         if not math.isfinite(self.strength):
             raise InputError(f"strength {self.strength}: must be finite")
@@ -101,8 +101,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         check_name("layout name", self.name)
-        check_text("prompt", self.prompt)
-        check_text("negative_prompt", self.negative_prompt)
+        check_characters("prompt", self.prompt)
+        check_characters("negative_prompt", self.negative_prompt)
         if not (0 < self.width <= LARGEST_SIDE and 0 < self.height <= LARGEST_SIDE):
             raise InputError(
                 f"layout {self.name}: width and height must be above 0 and at most {LARGEST_SIDE}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit.composition.layout import Condition, ConditionType, Layout, Region
 from toolkit.errors import InputError
-from toolkit.names import check_text
+from toolkit.names import check_characters
 
 
 def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
@@ -161,7 +161,7 @@ def _text(content: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         quotes = ": write it in quotes" if isinstance(value, int | float) else ""
         raise InputError(f"{key} {_shown(value)}: must be text{quotes}")
-    check_text(key, value)
+    check_characters(key, value)
     return value
 
 

@@ -7,7 +7,7 @@ from toolkit.config.lookup import find_config
 from toolkit.config.schema import LARGEST_SEED
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
-from toolkit.names import check_text
+from toolkit.names import check_characters
 from toolkit.text.yaml_values import read_scalar
 
 MOST_SEEDS = 10_000
@@ -21,7 +21,7 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not equals or not key:
             raise InputError(f"expected key=value, got {argument!r}")
-        check_text(key, value)
+        check_characters(key, value)
         typed[key] = value
     return typed
 

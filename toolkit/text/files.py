@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from toolkit.errors import InputError
+from toolkit.names import check_characters
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -39,10 +40,7 @@ def check_text(value: object, where: str) -> str:
     """`value`, if it is text; InputError for any other type, for NULs and for half characters."""
     if not isinstance(value, str):
         raise InputError(f"{where} {shown(value)}: must be text")
-    if "\0" in value:
-        raise InputError(f"{where} {shown(value)}: must be text, and holds NULs")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise InputError(f"{where} {shown(value)}: holds half of a character (a lone surrogate)")
+    check_characters(where, value)
     return value
 
 
