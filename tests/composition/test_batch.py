@@ -33,7 +33,7 @@ WRONG = {
     6: (line("max", regions=[{**REGIONS[0], "concept": "max", "prompt": "<max>"}]), "not trained"),
     8: (line("odd", width=250), "multiples of 64"),
     9: (line("long", prompt="grass " * 90), "lost: "),
-    11: (line("s", prompt="a \ud83d dog"), "half of one"),
+    11: (line("s", prompt="a \ud83d dog"), "half of a character"),
     12: (line("a" * 260), "too long to be the name of a file"),
     13: (line("deep").replace('"width"', '"x": ' + "[" * 100_000 + ', "width"'), "is not JSON"),
     14: (line("huge", width=2**20, height=2**20), "at most 16384"),
