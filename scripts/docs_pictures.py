@@ -31,7 +31,8 @@ class Sheet:
 RIVALS = ("merge", "regional_tokens")
 OURS = ("lora_composer", "balanced", "fast")
 SHEETS = {
-    "scene1_rows": Sheet(("scene1",), ("prompt_only", *RIVALS, "lora_composer"), 8),
+    "scene1_rows": Sheet(("scene1",), ("prompt_only", *RIVALS, "lora_composer", "balanced"), 8),
+    "five_rows": Sheet(("bench12",), ("regional_tokens", "lora_composer", "balanced"), 2),
     "two": Sheet(("bench01", "bench05"), (*RIVALS, *OURS), 2),
     "three": Sheet(("bench07", "bench08"), (*RIVALS, *OURS), 2),
     "four_five": Sheet(("bench10", "bench12"), (*RIVALS, *OURS), 2),
