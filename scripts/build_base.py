@@ -128,7 +128,8 @@ def sheet(arguments: argparse.Namespace) -> None:
         ("samples_three", group_prompts(world, 3), (384, 128), 3),
         ("samples_four", group_prompts(world, 4), (256, 256), 4),
     ):
-        publish.sample_sheet(pipeline, prompts, size, columns).save(arguments.work / f"{name}.png")
+        drawn = publish.sample_sheet(pipeline, prompts, size, columns)
+        drawn.quantize(256).save(arguments.work / f"{name}.png", optimize=True)
     logging.info("sheets after %d steps, %d samples", steps, samples)
 
 
