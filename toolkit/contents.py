@@ -21,7 +21,7 @@ class Content:
 SAFETENSORS = Content("a .safetensors file")
 ZIP = Content("a zip archive", "unpack it and give a file that was in it")
 PICKLE = Content("a pickle")
-_PICTURE = Content("a picture")
+PICTURE = Content("a picture")
 _PACKED = Content("a packed archive", "unpack it and give a file that was in it")
 _HEIC = Content("a HEIC picture", "convert it to PNG or JPEG")
 _FILM = Content("a film", "save its pictures as PNG or JPEG")
@@ -37,7 +37,7 @@ _BEGINNINGS = (
     (rb"\x80[\x02-\x05]", PICKLE),
     (rb"GGUF", Content("a GGUF file", "take the .safetensors of the same model")),
     (rb"\x89HDF", Content("an HDF5 file", "convert it to .safetensors")),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM.{4}\0\0\0\0|8BPS", _PICTURE),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM.{4}\0\0\0\0|8BPS", PICTURE),
     (rb"....ftypavi[fs]", Content("an AVIF picture", "convert it to PNG or JPEG")),
     (rb"....ftyp(hei|hev|mif1|msf1)", _HEIC),
     (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI", _FILM),

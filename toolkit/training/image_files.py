@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from toolkit.contents import content_of
+from toolkit.contents import PICTURE, content_of
 from toolkit.errors import InputError
 
 # Of these Pillow knows the name and cannot read a picture without programs that are seldom there,
@@ -140,6 +140,7 @@ def told_of(path: Path) -> Iterator[None]:
         raise
     except Image.UnidentifiedImageError as error:
         found = content_of(path)
+        found = "a damaged picture, or of a kind that is not read" if found is PICTURE else found
         raise InputError(f"{path} ({found or 'not a picture'})") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
