@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -394,3 +395,21 @@ def test_rslora_is_what_peft_applies() -> None:
     from toolkit.concept.formats.scale import AdapterScale
 
     assert AdapterScale(8, root=True).of("x", 4) == 8 / math.sqrt(4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"Unauthorized\n", "a text"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>", "a web page"),
+        (pickle.dumps({"a": print}, protocol=4), "a pickle that"),
+    ],
+)
+def test_what_was_downloaded_instead_of_a_lora_is_named(
+    content: bytes, said: str, tiny_base: Base, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_foreign(file, "toy", tiny_base, trigger="toy")
