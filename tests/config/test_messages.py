@@ -130,3 +130,14 @@ def test_ones_own_config_file_is_checked(
 def test_what_would_only_fail_later_is_refused_when_it_is_read(key: str, value: str) -> None:
     with pytest.raises(InputError, match=key):
         read_train(["concept=dog", f"{key}={value}"])
+
+
+def test_a_url_is_no_path() -> None:
+    with pytest.raises(InputError, match="output_dir=s3://bucket/x: expected a path on this"):
+        read_train(["concept=dog", "output_dir=s3://bucket/x"])
+
+
+def test_one_layout_given_as_many_says_how_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a")
+    with pytest.raises(InputError, match="is given with layout="):
+        read_compose([f"layouts={tmp_path / 'a.yaml'}"])

@@ -1,5 +1,6 @@
 """Text that a person typed, and values that a YAML file holds, checked against a schema's types."""
 
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -55,6 +56,10 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
         return tuple(check(part, item, where, shown) for part in value)
     if _is_choice(wanted):
         return _choose(value, wanted, where)
+    if wanted is Path and re.match(r"\w+://", str(value)):
+        raise InputError(
+            f"{where}={shortened(str(shown))}: expected a path on this machine, no URL"
+        )
     if wanted is Path and isinstance(value, str | Path) and value != "":
         return from_home(value)
     if wanted is float and is_number(value):
