@@ -140,8 +140,9 @@ def told_of(path: Path) -> Iterator[None]:
         raise
     except Image.UnidentifiedImageError as error:
         found = content_of(path)
-        found = "a damaged picture, or of a kind that is not read" if found is PICTURE else found
-        raise InputError(f"{path} ({found or 'not a picture'})") from error
+        damaged = "a damaged picture, or of a kind that is not read"
+        told = damaged if found is PICTURE else found or "not a picture"
+        raise InputError(f"{path} ({told})") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise InputError(f"{path} (larger than {limit:.0f} megapixels: make it smaller)") from error
