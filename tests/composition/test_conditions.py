@@ -201,3 +201,12 @@ def test_conditions_that_cannot_be_used_are_refused_in_one_line(
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="3 region_weights for 2 regions"):
         replace(PAIR, conditions=(replace(good, region_weights=(1.0, 1.0, 1.0)),))
+
+
+def test_a_network_of_the_hub_is_asked_for_once_where_there_is_none(
+    tiny_base: Base, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    condition = Condition(ConditionType.CONTROLNET, "somebody/something", files / "image.png")
+    with pytest.raises(InputError, match="cannot be reached: check the network"):
+        check_conditions(replace(PAIR, conditions=(condition,)), tiny_base)

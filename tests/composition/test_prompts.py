@@ -136,3 +136,26 @@ def test_another_regions_concept_and_a_negative_prompt_are_remarked() -> None:
         "region 1, negative prompt: <dog>",
         "region 1, negative prompt: (bad:1.2)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("((masterpiece))", "words have no weights"),
+        ("(a dog)1.3", "words have no weights"),
+        ("fluffy++ dog", "words have no weights"),
+        ("(a dog:1,3)", "words have no weights"),
+        ("[red:0.5] dog", "prompts do not change"),
+        ("{red|blue} dog", "nothing is chosen here"),
+        ("[dog|cat]", "nothing is chosen here"),
+        ("__breeds__", "nothing is chosen here"),
+        ("embedding:easynegative", "toolkit import"),
+        (r"rem \(re zero\)", "no backslash"),
+        ("<segment:face>", "no concept of this layout"),
+        ("&lt;dog&gt;", "write < and >"),
+    ],
+)
+def test_what_users_of_other_programs_write_is_remarked(prompt: str, said: str) -> None:
+    layout = Layout("a", prompt, 128, 128, (Region("dog", "<dog>", LEFT),))
+    (remark,) = remarks_on(layout, CONCEPTS)
+    assert said in remark

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from toolkit.concept import Concept, LowRank, load_concept
 from toolkit.concept.file import save_concept
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.concept.formats.read import read_foreign
+from toolkit.concept.formats.scale import scales_of
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format
 from toolkit.errors import InputError
@@ -394,3 +396,42 @@ def test_rslora_is_what_peft_applies() -> None:
     from toolkit.concept.formats.scale import AdapterScale
 
     assert AdapterScale(8, root=True).of("x", 4) == 8 / math.sqrt(4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"Unauthorized\n", "a text"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>", "a web page"),
+        (pickle.dumps({"a": print}, protocol=4), "a pickle that"),
+    ],
+)
+def test_what_was_downloaded_instead_of_a_lora_is_named(
+    content: bytes, said: str, tiny_base: Base, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_foreign(file, "toy", tiny_base, trigger="toy")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("use_qalora", True, "a QALoRA"),
+        ("alora_invocation_tokens", [1], "an aLoRA"),
+        ("layer_replication", [[0, 1]], "repeated layers"),
+        ("modules_to_save", ["conv_in"], "whole layers"),
+    ],
+)
+def test_what_peft_does_beside_a_plain_lora_is_refused(key: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        scales_of({}, {"r": 4, "lora_alpha": 4, key: value}, Path("a.safetensors"))
+
+
+def test_a_textual_inversion_of_other_families_is_named(tiny_base: Base, tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({"clip_l": torch.ones(1, 16), "t5xxl": torch.ones(1, 64)}, file)
+    with pytest.raises(InputError, match="made for Flux or Stable Diffusion 3"):
+        read_foreign(file, "toy", tiny_base)

@@ -114,3 +114,30 @@ def test_ones_own_config_file_is_checked(
     with pytest.raises(InputError) as caught:
         read_train(["concept=dog", "model=own"])
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.learning_rate_unet", "1e300"),
+        ("training.noise_offset", "9" * 400),
+        ("training.steps", "99999999999999999999"),
+        ("training.max_embedding_norm", "-1"),
+        ("model.name", "x" * 250),
+        ("concept.class_word", "<dog>"),
+    ],
+)
+def test_what_would_only_fail_later_is_refused_when_it_is_read(key: str, value: str) -> None:
+    with pytest.raises(InputError, match=key):
+        read_train(["concept=dog", f"{key}={value}"])
+
+
+def test_a_url_is_no_path() -> None:
+    with pytest.raises(InputError, match="output_dir=s3://bucket/x: expected a path on this"):
+        read_train(["concept=dog", "output_dir=s3://bucket/x"])
+
+
+def test_one_layout_given_as_many_says_how_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a")
+    with pytest.raises(InputError, match="is given with layout="):
+        read_compose([f"layouts={tmp_path / 'a.yaml'}"])

@@ -79,3 +79,19 @@ def test_what_is_no_plain_json_is_one_line(text: str, said: str) -> None:
         read_json(text, "x.json")
     assert str(caught.value).startswith("x.json") and "\n" not in str(caught.value)
     assert read_json(json.dumps({"a": "é\u2028"}), "x.json") == {"a": "é\u2028"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        ("\ufeff<!-- saved -->\n<html>404", "a web page"),
+        ("{\\rtf1\\ansi <rex>}", "a rich text"),
+    ],
+)
+def test_what_is_no_plain_text_is_not_taken_for_a_caption(
+    content: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(InputError, match=said):
+        read_text(tmp_path / "a.txt")

@@ -150,7 +150,7 @@ def test_nested_ignored() -> None:
 def test_images_below_a_kohya_folder_are_named(tmp_path: Path) -> None:
     picture(tmp_path / "2_sks" / "a.png")
     picture(tmp_path / "2_sks" / "deep" / "b.png")
-    assert "1 image (2_sks/deep/b.png): deep/ is not read" in told(tmp_path)
+    assert "1 image (2_sks/deep/b.png): 2_sks/deep/ is not read" in told(tmp_path)
 
 
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
@@ -336,3 +336,27 @@ class TestMetadata:
 def test_caption_nul(case: str) -> None:
     message = refused(CASES / "caption_nul" / case)
     assert "a.txt is not UTF-8 text (line 1 holds NULs): save it as UTF-8" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["a_MASK", "a-MaskLabel", "mask_a", "a (mask)", "a_masks", "a_segmentation", "a.mask"]
+)
+def test_a_mask_beside_its_image_is_known_however_it_is_named(name: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    mask = picture(tmp_path / f"{name}.png", "white")
+    (image,) = read(tmp_path).images
+    assert image.mask == mask
+
+
+def test_what_lies_too_deep_is_not_said_to_be_named_wrong(tmp_path: Path) -> None:
+    picture(tmp_path / "10_dog" / "a.png")
+    picture(tmp_path / "10_dog" / "5_dog" / "b.png")
+    picture(tmp_path / "masks" / "10_dog" / "a.png", "white")
+    assert "10_dog/5_dog/ is not read" in told(tmp_path)
+    assert "those lie in the folder itself" in told(tmp_path)
+    assert "masks/10_dog/ is not read; masks lie in masks/" in told(tmp_path)
+
+
+def test_a_damaged_picture_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "a damaged picture" in refused(tmp_path)

@@ -55,10 +55,10 @@ def find_source(path: str) -> Source:
     if local.is_file():
         _check_file(local)
         needed = f"{path} is a single file, whose configuration is taken from the hub"
-        config = _offline_copy(_CONFIG_OF_SINGLE_FILES, needed)
+        config = offline_copy(_CONFIG_OF_SINGLE_FILES, needed)
         return Source(path, True, None if config is None else str(config))
     if not local.is_dir():
-        copy = _offline_copy(path, f"{path} is no file or folder here")
+        copy = offline_copy(path, f"{path} is no file or folder here")
         if copy is None:
             return Source(path)
         local = copy
@@ -122,17 +122,17 @@ def check_index(index: dict[str, Any], where: str) -> None:
         raise InputError(f"{where} is a {family or 'nameless'} model ({held}); {_ONLY}")
 
 
-def _offline_copy(hub_id: str, needed: str) -> Path | None:
+def offline_copy(hub_id: str, needed: str, file: str = _INDEX) -> Path | None:
     """Where a hub's model lies on this machine, if the hub cannot be reached; None if it can.
 
-    needed: why it is looked for, as the message begins.
+    needed: why it is looked for, as the message begins. file: one that every copy has.
     Raises InputError when the hub cannot be reached, and the model is not here. Asking once takes
     seconds, where the libraries would ask again for each file.
     """
     try:
         get_session().head(constants.ENDPOINT, timeout=_SECONDS)
     except Exception as error:  # whichever library the hub's client speaks with
-        index = try_to_load_from_cache(hub_id, _INDEX)
+        index = try_to_load_from_cache(hub_id, file)
         if isinstance(index, str):
             return Path(index).parent
         raise InputError(

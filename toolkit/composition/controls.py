@@ -7,6 +7,7 @@ region's inside its box, the condition's own elsewhere; where boxes overlap, the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from toolkit.base import Base
+from toolkit.base.source import offline_copy
 from toolkit.composition.cells import cells_of
 from toolkit.composition.layout import Condition, ConditionType, Layout
 from toolkit.errors import InputError
@@ -118,6 +120,10 @@ def _check_network(condition: Condition, base: Base) -> None:
     path = condition.model
     wanted = _CLASSES[condition.type]
     try:
+        if not Path(
+            path
+        ).exists():  # asked once, where the hub's client would try for half a minute
+            offline_copy(path, f"{path} is no folder here", "config.json")
         config: dict[str, Any] = wanted.load_config(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error

@@ -1,6 +1,5 @@
 """Layouts to and from the plain values that YAML and JSON hold."""
 
-import math
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from toolkit.composition.layout import Condition, ConditionType, Layout, Region
 from toolkit.errors import InputError
 from toolkit.names import check_characters
+from toolkit.text.numbers import is_number
 
 
 def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
@@ -83,7 +83,7 @@ def _region(content: Any, number: int) -> Region:
     try:
         _check_keys(content, known, {"concept", "prompt", "box"})
         box = content["box"]
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise InputError(f"box {_shown(box)}: must be four numbers [x0, y0, x1, y1]")
         guided = content.get("guidance_scale") is not None
         return Region(
@@ -108,7 +108,7 @@ def _condition(content: Any, number: int) -> Condition:
         if kind not in list(ConditionType):
             raise InputError(f"type {_shown(kind)}: must be one of {', '.join(ConditionType)}")
         weights = _list_or_none(content, "region_weights")
-        if not all(w is None or _is_number(w) for w in weights):
+        if not all(w is None or is_number(w) for w in weights):
             raise InputError(
                 f"region_weights {_shown(weights)}: must be a number (or null) per region"
             )
@@ -132,19 +132,9 @@ def _check_keys(content: Mapping[str, Any], known: set[str], needed: set[str]) -
         raise InputError(f"missing: {', '.join(missing)}")
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a number that fits a float and is finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        return False
-
-
 def _number(content: Mapping[str, Any], key: str, default: float) -> float:
     value = content.get(key, default)
-    if not _is_number(value):
+    if not is_number(value):
         raise InputError(f"{key} {_shown(value)}: must be a finite number")
     return float(value)
 

@@ -114,7 +114,9 @@ def _of_other_tools(where: str, prompt: str) -> list[str]:
     ]
 
 
-_PLACEHOLDER = re.compile(r"<[\w-]+>")
+_PLACEHOLDER = re.compile(
+    r"<(?!(?:lora|lyco|lycoris|hypernet):)[^<>\s](?:[^<>]*[^<>\s])?>", re.IGNORECASE
+)
 _SEPARATORS = re.compile(r"\b(BREAK|AND|ADDCOL|ADDROW|ADDCOMM|ADDBASE)\b")
 _OTHER_TOOLS = (
     (
@@ -123,12 +125,24 @@ _OTHER_TOOLS = (
         "(toolkit import FILE concept=NAME)",
     ),
     (
-        re.compile(r"\([^()]*:\s*-?[0-9.]+\s*\)"),
+        re.compile(
+            r"\([^()]*:\s*-?[0-9.,]+\s*\)|\(\([^():]*\)\)|\([^()]*\)(?:[0-9.]+|[+-]+)|[A-Za-z]+\+\++"
+        ),
         "words have no weights here; `strength:` of a region scales its concept",
     ),
     (
-        re.compile(r"\[[^\[\]]*:[^\[\]]*:\s*[0-9.]+\s*\]"),
+        re.compile(r"\[[^\[\]]*:\s*[0-9.]+\s*\]"),
         "prompts do not change while a picture is made",
     ),
+    (
+        re.compile(r"\[[^\[\]]*\|[^\[\]]*\]|\{[^{}]*\|[^{}]*\}|__[\w/*-]+__"),
+        "nothing is chosen here; write the one that is meant",
+    ),
+    (
+        re.compile(r"\bembedding:[^\s,()]+", re.IGNORECASE),
+        "an embedding is imported (toolkit import FILE concept=NAME) and then called <NAME>",
+    ),
+    (re.compile(r"\\[(\[][^()\[\]]*[)\]]"), "brackets need no backslash here"),
+    (re.compile(r"&lt;[^&]*&gt;"), "write < and >"),
 )
 """What other programs act on, and what to do here."""

@@ -78,6 +78,8 @@ def existing_file(value: object) -> Path:
     path = from_home(str(value))
     if not is_file_here(path):
         raise InputError(f"layouts={value}: there is no such file")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise InputError(f"layouts={value}: a file of one layout is given with layout={value}")
     return path
 
 

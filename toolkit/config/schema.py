@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolkit.composition.method import Method
-from toolkit.errors import InputError
-from toolkit.names import check_name
+from toolkit.errors import InputError, shortened
+from toolkit.names import LONGEST_NAME, check_name
 
 LARGEST_SEED = 2**63 - 1
 """What torch and the manifest's columns hold."""
+_MOST_STEPS = 10_000_000  # more is a slip of the keys: a year on the fastest GPU
 
 
 class Format(StrEnum):
@@ -49,8 +50,9 @@ class ModelConfig:
     """The weights' type; null follows trainer.precision."""
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name in (".", ".."):
-            raise InputError(f"model.name={self.name}: cannot be the name of a folder")
+        too_long = len(self.name.encode()) > LONGEST_NAME
+        if not self.name or "/" in self.name or self.name in (".", "..") or too_long:
+            raise InputError(f"model.name={shortened(self.name)}: cannot be the name of a folder")
         if self.guidance_downscale is not None:
             _at_least("model.guidance_downscale", self.guidance_downscale, 1)
         _at_least("model.width", self.width, 1)
@@ -72,6 +74,10 @@ class ConceptConfig:
         check_name("concept", self.name)
         if not self.class_word.strip():
             raise InputError("concept.class_word is empty: say what it is, as dog")
+        if set(self.class_word) & set("<>"):
+            raise InputError(
+                f"concept.class_word={self.class_word}: a word without < and >, as dog"
+            )
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every_steps"):
-            _at_least(f"training.{name}", getattr(self, name), 1)
+            _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
+        if self.max_embedding_norm is not None:
+            _at_least("training.max_embedding_norm", self.max_embedding_norm, 0)
         for name in ("batch_size", "rank"):
             _between(f"training.{name}", getattr(self, name), 1, 4096)
         for name in (

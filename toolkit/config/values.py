@@ -1,6 +1,6 @@
 """Text that a person typed, and values that a YAML file holds, checked against a schema's types."""
 
-import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home
+from toolkit.text.numbers import is_number
 from toolkit.text.yaml_values import read_scalar
 
 Schema = TypeVar("Schema")
@@ -55,9 +56,13 @@ def check(value: Any, annotation: Any, where: str, shown: Any = None) -> Any:
         return tuple(check(part, item, where, shown) for part in value)
     if _is_choice(wanted):
         return _choose(value, wanted, where)
+    if wanted is Path and re.match(r"\w+://", str(value)):
+        raise InputError(
+            f"{where}={shortened(str(shown))}: expected a path on this machine, no URL"
+        )
     if wanted is Path and isinstance(value, str | Path) and value != "":
         return from_home(value)
-    if wanted is float and type(value) in (int, float) and _is_finite(value):
+    if wanted is float and is_number(value):
         return float(value)
     if wanted is not float and isinstance(wanted, type) and type(value) is wanted:
         return value
@@ -100,13 +105,6 @@ def _texts(text: str) -> Any:
         return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # a whole number beyond every float
-        return False
 
 
 def _without_none(annotation: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from toolkit.contents import NO_PLAIN_TEXT, content_in
 from toolkit.errors import InputError
 from toolkit.names import check_characters
 
@@ -14,9 +15,14 @@ def read_text(path: Path) -> str:
     Raises InputError, naming the file and the line, for what is not UTF-8 text.
     """
     try:
+        if path.is_fifo():  # which never ends
+            raise OSError("it is a pipe")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    meant = content_in(content[:512])
+    if meant in NO_PLAIN_TEXT:
+        raise InputError(f"{path} is {meant}")
     encoding = _BYTE_ORDER_MARKS.get(content[:2])
     if encoding:
         raise InputError(f"{path} is not UTF-8 text but {encoding}: save it as UTF-8")

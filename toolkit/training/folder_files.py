@@ -12,8 +12,14 @@ from toolkit.training.image_files import image_format, image_suffixes, is_colour
 
 CAPTIONS = (".txt", ".caption")
 _MASK_FOLDERS = ("masks", "mask")
-_MASK_MARKS = ("-masklabel", "_mask", "-mask", ".mask")  # OneTrainer's, and what people write
-_CONDITION_MARK = "-condlabel"
+_LABEL, _CONDITION_MARK = "-masklabel", "-condlabel"  # OneTrainer's
+# What else people write beside or around an image's stem.
+_MASK_NAMES = (
+    re.compile(
+        r"(?P<stem>.+?)(?:[_.\- ]?\(masks?\)|[_.\- ](?:masks?|segmentation|seg|matte))", re.I
+    ),
+    re.compile(r"masks?[_.\- ](?P<stem>.+)", re.I),
+)
 _SYSTEM = {"thumbs.db", "desktop.ini", "__macosx"}
 _NO_PICTURES = {
     *CAPTIONS,
@@ -97,12 +103,13 @@ class FolderFiles:
         stems = {path.stem for path in self.pictures}
         found = {}
         for path in self.pictures:
-            for mark in (*_MASK_MARKS, _CONDITION_MARK):
-                stem = path.stem.removesuffix(mark)
-                if stem == path.stem:
-                    continue
-                if mark.endswith("label") or (stem in stems and is_colourless(path)):
-                    found[path] = stem
+            labelled = _without(path.stem, (_LABEL, _CONDITION_MARK))
+            if labelled is not None:
+                found[path] = labelled
+                continue
+            masked = next((stem for stem in _masked_stems(path.stem) if stem in stems), None)
+            if masked is not None and is_colourless(path):
+                found[path] = masked
         return found
 
 
@@ -168,10 +175,7 @@ class FolderTree:
         if folder not in self._masks:
             pictures = self.files(folder).pictures
             marked = {
-                _composed(path.stem.removesuffix(mark)): path
-                for mark in _MASK_MARKS
-                for path in pictures
-                if path.stem.endswith(mark)
+                _composed(stem): path for path in pictures for stem in _masked_stems(path.stem)
             }
             self._masks[folder] = marked | {_composed(path.stem): path for path in pictures}
         return self._masks[folder]
@@ -193,12 +197,25 @@ def is_mask_folder(folder: Path) -> bool:
 
 def is_condition(path: Path) -> bool:
     """Whether a picture is one that OneTrainer conditions on."""
-    return path.stem.endswith(_CONDITION_MARK)
+    return path.stem.lower().endswith(_CONDITION_MARK)
 
 
 def is_unread_picture(path: Path) -> bool:
     """Whether a file is a picture or a film of a format that is not read."""
     return path.suffix.lower() in _UNREAD - image_suffixes()
+
+
+def _masked_stems(stem: str) -> list[str]:
+    """The stems of images that a mask of this stem may belong to, by its name."""
+    labelled = _without(stem, (_LABEL,))
+    matches = [pattern.fullmatch(stem) for pattern in _MASK_NAMES]
+    named = [match["stem"] for match in matches if match]
+    return named if labelled is None else [labelled, *named]
+
+
+def _without(stem: str, marks: tuple[str, ...]) -> str | None:
+    """A stem without the mark that it ends in, whatever its case; None where it has none."""
+    return next((stem[: -len(mark)] for mark in marks if stem.lower().endswith(mark)), None)
 
 
 def _composed(name: str) -> str:

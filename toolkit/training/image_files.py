@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from toolkit.contents import content_of
+from toolkit.contents import PICTURE, content_of
 from toolkit.errors import InputError
 
 # Of these Pillow knows the name and cannot read a picture without programs that are seldom there,
@@ -140,7 +140,9 @@ def told_of(path: Path) -> Iterator[None]:
         raise
     except Image.UnidentifiedImageError as error:
         found = content_of(path)
-        raise InputError(f"{path} ({found or 'not a picture'})") from error
+        damaged = "a damaged picture, or of a kind that is not read"
+        told = damaged if found is PICTURE else found or "not a picture"
+        raise InputError(f"{path} ({told})") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise InputError(f"{path} (larger than {limit:.0f} megapixels: make it smaller)") from error

@@ -38,10 +38,10 @@ def unused_content(tree: FolderTree, used: Collection[Path]) -> list[str]:
         for path in here.files:
             if path not in used:
                 known = masks or here.folder in read
-                reason = _reason(path, here, masks) if known else _reason_below(path, here)
+                reason = _reason(path, here, masks, tree) if known else _below(path, here, tree)
                 groups.setdefault(reason, []).append(str(path.relative_to(tree.root)))
     return [
-        f"not used: {counted(len(names), what)} ({listed(names)}): {why}"
+        " ".join(f"not used: {counted(len(names), what)} ({listed(names)}): {why}".split())
         for (what, why), names in groups.items()
     ]
 
@@ -81,7 +81,7 @@ def elsewhere(tree: FolderTree) -> str:
     return f", only: {listed(names)}" if names else ": it is empty"
 
 
-def _reason(path: Path, here: FolderFiles, in_masks: bool) -> _Reason:
+def _reason(path: Path, here: FolderFiles, in_masks: bool, tree: FolderTree) -> _Reason:
     """Why a file in a folder that is read is not used."""
     if not path.exists():
         return _LINKS
@@ -92,15 +92,19 @@ def _reason(path: Path, here: FolderFiles, in_masks: bool) -> _Reason:
             return _CONDITIONS
         if in_masks or not here.is_image(path):
             return _MASKS
-        return _reason_below(path, here)
+        return _below(path, here, tree)
     if path.suffix.lower() in CAPTIONS and not in_masks:
         return _CAPTIONS
     return _METADATA if path.name in METADATA else _OTHERS
 
 
-def _reason_below(path: Path, here: FolderFiles) -> _Reason:
+def _below(path: Path, here: FolderFiles, tree: FolderTree) -> _Reason:
     """Why a file in a folder that is not read is not used."""
     if not path.exists():
         return _LINKS
     kind = "image" if here.is_picture(path) else "file"
-    return kind, f"{here.folder.name}/ is not read; of sub-folders only those named as 10_dog are"
+    place = here.folder.relative_to(tree.root)
+    if any(map(is_mask_folder, (place, *place.parents))):
+        return kind, f"{place}/ is not read; masks lie in masks/, or in masks/ beside their images"
+    inner = ", and those lie in the folder itself" if kohya_folder(here.folder) else ""
+    return kind, f"{place}/ is not read; of sub-folders only those named as 10_dog are{inner}"

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,7 +124,9 @@ def _unpickled(path: Path) -> object:
                 raise InputError(f"{path} is refused: it is {ZIP}")
         # the first textual inversions are a dictionary of this class
         allowed = torch.serialization.safe_globals([torch.nn.ParameterDict])
-        with allowed, path.open("rb") as file:  # given a path, torch would look at its suffix
+        with allowed, path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is refused in a line of ours
+            # given a path, torch would look at its suffix
             return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
@@ -148,6 +151,11 @@ def _unpickled(path: Path) -> object:
             raise InputError(
                 f"{path} is refused: it is a pickle that holds more than tensors ({more[1]}), and "
                 "could run code: convert it to .safetensors where you trust it"
+            ) from error
+        if content_of(path) is PICKLE:
+            raise InputError(
+                f"{path} is refused: it is a pickle that is damaged or not torch's: convert it to "
+                ".safetensors where you trust it"
             ) from error
         raise InputError(f"{path} is refused: it is damaged, or no file of tensors") from error
 

@@ -14,6 +14,14 @@ from toolkit.errors import InputError
 from toolkit.text.json_values import read_json
 
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_OTHER_METHODS = {
+    "use_dora": "a DoRA",
+    "use_qalora": "a QALoRA",
+    "alora_invocation_tokens": "an aLoRA",
+    "layer_replication": "a LoRA of repeated layers",
+    "modules_to_save": "a LoRA with whole layers beside it",
+    "lora_bias": "a LoRA that was trained with bias",
+}
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,9 @@ def _scale(settings: Mapping[str, Any], where: str) -> AdapterScale:
             f"{where}: init_lora_weights={start} changes the base's own weights: convert it to a "
             "plain LoRA when saving it in PEFT"
         )
-    if settings.get("use_dora"):
-        raise InputError(f"{where}: it is a DoRA; only plain LoRAs can be read")
+    for key, method in _OTHER_METHODS.items():
+        if settings.get(key):
+            raise InputError(f"{where}: it is {method} ({key}); only plain LoRAs can be read")
     root = settings.get("use_rslora") or False
     if not isinstance(root, bool):
         raise InputError(f"{where}: use_rslora {root!r}: must be true or false")

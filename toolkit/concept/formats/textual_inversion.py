@@ -19,8 +19,12 @@ def find_vectors(content: Mapping[str, Any], path: Path) -> Tensor | None:
     Raises InputError for vectors of another base family, of several words, or with values that are
     not finite.
     """
-    if "clip_g" in content:
-        raise InputError(f"{path} is made for Stable Diffusion XL, not 1.x")
+    for part, family in (
+        ("t5xxl", "Flux or Stable Diffusion 3"),
+        ("clip_g", "Stable Diffusion XL"),
+    ):
+        if part in content:
+            raise InputError(f"{path} is made for {family}, not Stable Diffusion 1.x")
     words = _by_word(content)
     if words is None:
         return None
