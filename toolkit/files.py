@@ -5,7 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.errors import InputError, shortened
@@ -57,26 +57,22 @@ def is_file_here(path: Path) -> bool:
 
 
 def check_writable(folder: Path, key: str = "output_dir") -> None:
-    """Raise InputError when no file can be made in `folder`; what the trial makes is removed.
+    """Raise InputError when no file can be made in `folder`, which need not be there yet.
 
-    key: what the person typed to choose the folder, for the message.
+    Nothing stays behind, and no folder is made: of several processes that look at once, each would
+    find the other's. key: what the person typed to choose the folder, for the message.
     """
-    made: list[Path] = []
     try:
-        for part in (*reversed(folder.parents), folder):
-            if not part.is_dir():
-                part.mkdir()
-                made.append(part)
-        with tempfile.TemporaryFile(dir=folder):
+        above = next(part for part in (folder, *folder.parents) if part.exists())
+        if not above.is_dir():
+            raise InputError(
+                f"{key}: cannot write to {shortened(str(above), 200)}: it is no folder"
+            )
+        with tempfile.TemporaryFile(dir=above):
             pass
     except OSError as error:
         where = shortened(str(error.filename or folder), 200)
-        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
-        raise InputError(f"{key}: cannot write to {where}: {reason}") from error
-    finally:
-        for part in reversed(made):
-            with suppress(OSError):  # another process has put something there
-                part.rmdir()
+        raise InputError(f"{key}: cannot write to {where}: {error.strerror}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -35,10 +35,13 @@ WRONG = {
     9: (line("long", prompt="grass " * 90), "lost: "),
     11: (line("s", prompt="a \ud83d dog"), "half of a character"),
     12: (line("a" * 260), "too long to be the name of a file"),
-    13: (line("deep").replace('"width"', '"x": ' + "[" * 100_000 + ', "width"'), "is not JSON"),
+    13: (
+        line("deep").replace('"width"', '"x": ' + "[" * 100_000 + ', "width"'),
+        "nested too deeply",
+    ),
     14: (line("huge", width=2**20, height=2**20), "at most 16384"),
     15: (line("large", width=16384, height=16384), "of memory, and this machine has"),
-    16: (line("strong", regions=[{**REGIONS[0], "strength": float("inf")}]), "finite"),
+    16: (line("strong", regions=[{**REGIONS[0], "strength": float("inf")}]), "is no number"),
     17: (line("file", regions=[{**REGIONS[0], "concept": "x/" * 3000 + "dog.pth"}]), "too long"),
     10: (line("out", regions=[{**REGIONS[0], "box": [0.5, 0, 1.5, 1]}]), "needs 0 <= x0"),
 }
