@@ -35,6 +35,7 @@ SHEETS = {
     "five_rows": Sheet(("bench12",), ("regional_tokens", "lora_composer", "balanced"), 2),
     "two": Sheet(("bench01", "bench05"), (*RIVALS, *OURS), 2),
     "three": Sheet(("bench07", "bench08"), (*RIVALS, *OURS), 2),
+    "eight": Sheet(("bench13", "bench14"), ("regional_tokens", "lora_composer", "balanced"), 2),
     "four_five": Sheet(("bench10", "bench12"), (*RIVALS, *OURS), 2),
 }
 
