@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from toolkit.batch.journal import read_entry
 from toolkit.cli import main as toolkit
-from toolkit.composition.journal import read_entry
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "reference"
 

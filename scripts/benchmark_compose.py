@@ -24,13 +24,14 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from toolkit.base import Base
-from toolkit.composition import guidance, sampler
-from toolkit.composition.conditioning import prepare
-from toolkit.composition.layout import Layout, Region
-from toolkit.composition.method import Method
+from toolkit import sampling
+from toolkit.backbones import Base
+from toolkit.backbones.low_rank import linear_maps
+from toolkit.backbones.unet.conditioning import prepare
 from toolkit.concept import Concept, LowRank, load_concept, save_concept
-from toolkit.concept.concept import linear_maps
+from toolkit.layout.layout import Layout, Region
+from toolkit.methods import guidance
+from toolkit.methods.method import Method
 
 TOKENIZER = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini" / "tokenizer"
 NOISE = {
@@ -194,7 +195,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     conditioning = prepare(base, layout, concepts)
     prepare_s = now(device) - started
     seeds = list(range(arguments.batch))
-    noise = sampler.initial_noise(base, layout.width, layout.height, seeds)
+    noise = sampling.initial_noise(base, layout.width, layout.height, seeds)
     text = torch.randn(1, 77, 768).to(device, dtype)
 
     def plain(steps: int) -> None:
@@ -213,12 +214,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     refined: list[int] = []
 
     def ours(steps: int) -> None:
-        def watch(step: sampler.Step) -> None:
+        def watch(step: sampling.Step) -> None:
             if step.guidance:
                 refined.append(step.number)
 
         views = [conditioning] * arguments.batch
-        sampler.compose(base, views, seeds, half_of(steps), steps, GUIDANCE_SCALE, watch)
+        sampling.compose(base, views, seeds, half_of(steps), steps, GUIDANCE_SCALE, watch)
 
     plain(2)
     ours(2)
@@ -230,10 +231,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             refined.clear()
             with (
                 Peak(device) as peak,
-                timed(sampler, "reinitialise", spent, device),
-                timed(sampler, "refine", spent, device),
+                timed(sampling, "reinitialise", spent, device),
+                timed(sampling, "refine", spent, device),
                 timed(guidance, "attention_maps", spent, device),
-                timed(sampler, "predict", spent, device),
+                timed(sampling, "predict", spent, device),
             ):
                 started = now(device)
                 run(arguments.steps)

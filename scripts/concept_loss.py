@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from toolkit.base import load_base
+from toolkit.backbones import load_base
 from toolkit.concept import load_concept
 from toolkit.config.commands import read_train
 from toolkit.training.attention import layerwise_cross_attention

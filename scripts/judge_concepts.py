@@ -22,7 +22,7 @@ from base.scenes import Painter, portraits, trim
 from PIL import Image
 from torch import Tensor
 
-from toolkit.base import Base, load_base
+from toolkit.backbones import Base, load_base
 from toolkit.evaluation.judges import Judge, load_judge
 from toolkit.evaluation.scores import image_similarity
 

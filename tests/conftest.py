@@ -6,9 +6,11 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
-from toolkit.base import Base, load_base
+from toolkit.backbones import Base, load_base
+from toolkit.concept import Concept
+from toolkit.concept.formats.mix_of_show import load_mix_of_show
 
-REFERENCE = Path(__file__).parent / "reference" / "model"
+REFERENCE = Path(__file__).parent / "reference"
 
 torch.set_num_threads(1)
 
@@ -17,7 +19,7 @@ torch.set_num_threads(1)
 def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference model (16 cross-attention layers, random weights) with a small autoencoder."""
     folder = tmp_path_factory.mktemp("base") / "tiny"
-    shutil.copytree(REFERENCE, folder)
+    shutil.copytree(REFERENCE / "model", folder)
     torch.manual_seed(0)
     widths = (8, 8, 8, 8)
     AutoencoderTiny(
@@ -40,3 +42,18 @@ def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_base(tiny_base_folder: Path) -> Base:
     """A fresh copy in memory, so that a test may do to it what it wants."""
     return load_base(tiny_base_folder, "tiny")
+
+
+@pytest.fixture(scope="session")
+def reference_base() -> Base:
+    """The tiny Stable Diffusion shaped model of the numeric cases."""
+    return load_base(REFERENCE / "model", "reference", guidance_downscale=4)
+
+
+@pytest.fixture(scope="session")
+def concepts() -> dict[str, Concept]:
+    """The numeric cases' concepts."""
+    return {
+        name: load_mix_of_show(REFERENCE / "concepts" / f"{name}.pth", name, class_word=name)
+        for name in ("dog", "cat", "fox", "rock")
+    }

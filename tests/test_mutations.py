@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from toolkit.base import Base
-from toolkit.composition.layout_files import read_layouts, read_lines
+from toolkit.backbones import Base
 from toolkit.concept.file import load_concept, save_concept
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.concept.formats.read import read_foreign
 from toolkit.errors import InputError
+from toolkit.images.pictures import read_mask, read_picture
+from toolkit.layout.files import read_layouts, read_lines
 from toolkit.text.json_values import read_json
 from toolkit.text.yaml_values import read_scalar, read_yaml
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.pictures import read_mask, read_picture
 
 CASES = Path(__file__).parent / "cases"
 REFERENCE = Path(__file__).parent / "reference" / "concepts"

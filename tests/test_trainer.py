@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from toolkit.batch import run as composition
 from toolkit.cli import main
-from toolkit.composition import run as composition
 from toolkit.config.trainer import RESERVED, trainer_arguments
 from toolkit.errors import InputError
 from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer

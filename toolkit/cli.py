@@ -27,9 +27,9 @@ from toolkit.config.commands import (
     read_train,
 )
 from toolkit.config.help import describe, describe_groups
-from toolkit.config.suggest import nearest
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import DISK_IS_FULL
+from toolkit.text.suggest import nearest
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -124,7 +124,7 @@ def _train(arguments: Sequence[str]) -> int:
 
 def _compose(arguments: Sequence[str]) -> int:
     config = read_compose(arguments)
-    code: int = _entry("toolkit.composition.run", "compose")(config)
+    code: int = _entry("toolkit.batch.run", "compose")(config)
     if code == DONE:
         _say(f"pictures: {config.output_dir / 'compose' / config.method_name}")
     return code
@@ -132,7 +132,7 @@ def _compose(arguments: Sequence[str]) -> int:
 
 def _sample(arguments: Sequence[str]) -> int:
     config = read_sample(arguments)
-    code: int = _entry("toolkit.composition.run", "sample")(config)
+    code: int = _entry("toolkit.batch.run", "sample")(config)
     if code == DONE:
         _say(f"pictures: {config.output_dir / 'sample' / config.model.name / config.concept}")
     return code

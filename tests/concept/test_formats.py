@@ -13,22 +13,22 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from toolkit.base import Base
+from toolkit.backbones import Base
+from toolkit.backbones.low_rank import linear_maps
+from toolkit.backbones.unet.conditioning import POSITIVE, prepare
+from toolkit.backbones.unet.elsewhere import changes_elsewhere
 from toolkit.cli import main
-from toolkit.composition.conditioning import POSITIVE, prepare
-from toolkit.composition.elsewhere import changes_elsewhere
-from toolkit.composition.guidance import shares_of
-from toolkit.composition.layout import Layout, Region
-from toolkit.composition.method import Method
-from toolkit.composition.sampler import compose, initial_noise
 from toolkit.concept import Concept, LowRank, load_concept
-from toolkit.concept.concept import linear_maps
 from toolkit.concept.file import save_concept
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format, read_sample
 from toolkit.errors import InputError
+from toolkit.layout.layout import Layout, Region
+from toolkit.methods.guidance import shares_of
+from toolkit.methods.method import Method
+from toolkit.sampling import compose, initial_noise
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "concepts"
 ALL_UNET_MAPS = r".*\.(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2)"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from toolkit.base import Base
+from toolkit.backbones import Base
 from toolkit.cli import main
 from toolkit.concept import Concept, LowRank, load_concept
 from toolkit.concept.file import save_concept

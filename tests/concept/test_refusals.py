@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toolkit.base import Base
+from toolkit.backbones import Base
 from toolkit.concept import Concept
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.concept.formats.read import read_foreign

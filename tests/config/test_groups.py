@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from toolkit.composition.layout_mapping import layout_from_mapping
-from toolkit.composition.method import Preset
 from toolkit.config import read_compose, read_sample, read_train
 from toolkit.config.lookup import SHIPPED, choices, find_config
+from toolkit.layout.mapping import layout_from_mapping
+from toolkit.methods.method import Preset
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import torch
 from PIL import Image, ImageDraw
 
 import toolkit
-from toolkit.base import load_base
-from toolkit.composition.layout import Layout, Region
+from toolkit.backbones import load_base
 from toolkit.evaluation.cleanliness import CleanJudge, changed_outside, fit_judge
 from toolkit.evaluation.references import as_drawn, read_references
 from toolkit.evaluation.spoil import WAYS, spoilt
 from toolkit.evaluation.texture import statistics
+from toolkit.layout.layout import Layout, Region
 
 MINI = Path(toolkit.__file__).parent / "assets" / "mini"
 NAMES = ("dog", "cat", "fox", "robot")

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import toolkit
-from toolkit.base import load_base
-from toolkit.composition.layout import Layout, Region
+from toolkit.backbones import load_base
 from toolkit.concept import Concept
 from toolkit.evaluation.calibration import calibrate, embed_references
 from toolkit.evaluation.judges import Judge
 from toolkit.evaluation.picture import RegionScores, score_picture
 from toolkit.evaluation.references import Reference, as_drawn
+from toolkit.layout.layout import Layout, Region
 
 MINI = Path(toolkit.__file__).parent / "assets" / "mini"
 References = Mapping[str, Sequence[Reference]]

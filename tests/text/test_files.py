@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.composition.layout_files import read_lines
 from toolkit.errors import InputError
+from toolkit.layout.files import read_lines
 from toolkit.text.files import read_text, split_lines
 from toolkit.text.json_values import read_json
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.composition.layout_files import read_layouts
 from toolkit.config import read_train
 from toolkit.errors import InputError
+from toolkit.layout.files import read_layouts
 from toolkit.text.yaml_values import read_scalar, read_yaml
 
 CASES = Path(__file__).parent.parent / "cases"

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from toolkit.errors import InputError
+from toolkit.images.pictures import read_mask, read_picture
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.pictures import read_mask, read_picture
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (8, 8)) -> Path:

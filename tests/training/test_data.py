@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from toolkit.base import Base
+from toolkit.backbones import Base
 from toolkit.training.concept_folder import read_concept_folder
 from toolkit.training.data import Draws, ImageViews, TrainingBatch, Views, batch_at, order
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit.base import Base
-from toolkit.base.text import encode_layerwise, tokenise
+from toolkit.backbones import Base
+from toolkit.backbones.low_rank import changes_applied
+from toolkit.backbones.unet.text import encode_layerwise, tokenise
 from toolkit.concept import Concept
-from toolkit.concept.adapter import changes_applied
 from toolkit.errors import InputError
 from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.training.ed_lora import (

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from toolkit.base import Base
+from toolkit.backbones import Base
 from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import TrainConfig
 from toolkit.errors import InputError, RunError

@@ -4,32 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from toolkit.base import Base
+from toolkit.backbones import Base
+from toolkit.backbones.low_rank import LowRank, linear_maps
 from toolkit.errors import InputError
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """A low-rank change of one linear map: x -> x down^T up^T.
-
-    down: (rank, in), PEFT's lora_A. up: (out, rank), PEFT's lora_B.
-    """
-
-    down: Tensor
-    up: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out): what is added to the linear map's output."""
-        return x @ self.down.to(x.dtype).T @ self.up.to(x.dtype).T
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> "LowRank":
-        return LowRank(self.down.to(device, dtype), self.up.to(device, dtype))
-
-    def scaled(self, factor: float) -> "LowRank":
-        return self if factor == 1.0 else LowRank(self.down, self.up * factor)
 
 
 @dataclass(frozen=True)
@@ -145,16 +124,3 @@ def written_out(prompt: str, said: Mapping[str, str]) -> str:
 def tokens_of(name: str, count: int) -> tuple[str, ...]:
     """The words of a concept's tokens: <name1>, <name2>, ..."""
     return tuple(f"<{name}{number}>" for number in range(1, count + 1))
-
-
-def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
-    """All linear maps of a U-Net or text encoder by path, without a leading `text_model.`.
-
-    A convolution of 1 x 1 is one, too: Stable Diffusion 1.x has them around its attention.
-    """
-    return {
-        name.removeprefix("text_model."): child
-        for name, child in module.named_modules()
-        if isinstance(child, torch.nn.Linear)
-        or (isinstance(child, torch.nn.Conv2d) and child.kernel_size == (1, 1))
-    }

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from toolkit.concept.concept import Concept, LowRank
+from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.concept import Concept
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 

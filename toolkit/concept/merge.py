@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from toolkit.concept.concept import Concept, LowRank
+from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.concept import Concept
 
 
 def merged(concepts: Sequence[Concept], weights: Sequence[float]) -> Concept:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from toolkit.composition.method import Method
 from toolkit.config.arguments import (
     concept_name,
     existing_file,
@@ -29,11 +28,12 @@ from toolkit.config.schema import (
     SampleConfig,
     TrainConfig,
 )
-from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
+from toolkit.methods.method import Method
+from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
 
 

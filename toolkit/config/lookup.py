@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import toolkit
-from toolkit.config.suggest import nearest
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
+from toolkit.text.suggest import nearest
 
 _PACKAGE = Path(toolkit.__file__).resolve().parent
 SHIPPED = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent

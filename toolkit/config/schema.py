@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from toolkit.composition.method import Method
 from toolkit.errors import InputError, shortened
+from toolkit.methods.method import Method
 from toolkit.names import LONGEST_NAME, check_name
 
 LARGEST_SEED = 2**63 - 1

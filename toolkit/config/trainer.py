@@ -5,8 +5,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from toolkit.config.suggest import nearest
 from toolkit.errors import InputError
+from toolkit.text.suggest import nearest
 
 RESERVED = {
     "callbacks": "the command sets it",

@@ -13,11 +13,11 @@ import yaml
 
 from toolkit.config.keys import default_of
 from toolkit.config.schema import TrainerConfig
-from toolkit.config.suggest import nearest
 from toolkit.config.trainer import check_trainer_argument
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home
 from toolkit.text.numbers import is_number
+from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
 
 Schema = TypeVar("Schema")

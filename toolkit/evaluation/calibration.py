@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolkit.composition.layout import Box
 from toolkit.evaluation.judges import Judge
 from toolkit.evaluation.pixels import crop
 from toolkit.evaluation.references import PixelBox, Reference
@@ -18,6 +17,7 @@ from toolkit.evaluation.scores import (
     threshold_above,
     windows,
 )
+from toolkit.layout.layout import Box
 
 
 @dataclass(frozen=True)

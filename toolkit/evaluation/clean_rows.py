@@ -9,15 +9,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from toolkit.composition.journal import Item, error_of
-from toolkit.composition.layout import Layout, Region
-from toolkit.composition.layout_mapping import layout_to_mapping
-from toolkit.composition.method import Method, Sampler
-from toolkit.composition.run import compose
+from toolkit.batch.journal import Item, error_of
+from toolkit.batch.run import compose
 from toolkit.config.schema import ComposeConfig, EvaluateConfig
 from toolkit.evaluation.cleanliness import CleanJudge, Prompt, fit_judge
 from toolkit.evaluation.table import ScoreRow
 from toolkit.files import whole_file
+from toolkit.layout.layout import Layout, Region
+from toolkit.layout.mapping import layout_to_mapping
+from toolkit.methods.method import Method, Sampler
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from toolkit.composition.layout import Layout, Region
 from toolkit.evaluation.pixels import crop
 from toolkit.evaluation.spoil import WAYS, spoilt
 from toolkit.evaluation.texture import Clean, blurred, fit, statistics
-from toolkit.training.pictures import pixels_of
+from toolkit.images.pictures import pixels_of
+from toolkit.layout.layout import Layout, Region
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from toolkit.composition.layout import Layout, Region
 from toolkit.concept import Concept
 from toolkit.evaluation.calibration import Calibration, Portraits
 from toolkit.evaluation.judges import Judge
@@ -18,6 +17,7 @@ from toolkit.evaluation.scores import (
     text_similarity,
     windows,
 )
+from toolkit.layout.layout import Layout, Region
 
 
 @dataclass(frozen=True)

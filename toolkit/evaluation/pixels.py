@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from toolkit.composition.layout import Box
+from toolkit.layout.layout import Box
 
 
 def batch_of(

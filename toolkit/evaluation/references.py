@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from toolkit.base import Base
-from toolkit.composition.writer import to_image
+from toolkit.backbones import Base
+from toolkit.batch.writer import to_image
 from toolkit.config.lookup import choices, find_config, find_dataset
 from toolkit.errors import InputError
+from toolkit.images.pictures import pixels_of, read_mask, read_picture
 from toolkit.text.files import read_text
 from toolkit.text.yaml_values import read_yaml
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
-from toolkit.training.pictures import pixels_of, read_mask, read_picture
 
 PixelBox = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""

@@ -7,11 +7,9 @@ from pathlib import Path
 import wandb
 from tqdm import tqdm
 
-from toolkit.base import load_base
-from toolkit.composition.journal import Item, error_of
-from toolkit.composition.layout import Layout, is_file
-from toolkit.composition.layout_files import read_layouts, read_lines
-from toolkit.composition.run import compose, concept_files
+from toolkit.backbones import load_base
+from toolkit.batch.journal import Item, error_of
+from toolkit.batch.run import compose, concept_files
 from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import EvaluateConfig
 from toolkit.errors import InputError, RunError
@@ -23,6 +21,8 @@ from toolkit.evaluation.picture import score_picture
 from toolkit.evaluation.references import as_drawn, read_references
 from toolkit.evaluation.table import ScoreRow, table, write_rows
 from toolkit.files import check_writable, whole_file
+from toolkit.layout.files import read_layouts, read_lines
+from toolkit.layout.layout import Layout, is_file
 from toolkit.tracking.figures import save_figure
 from toolkit.tracking.wandb import start_run
 from toolkit.tracking.wandb_settings import check_wandb

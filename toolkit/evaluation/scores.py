@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from toolkit.composition.layout import Box
+from toolkit.layout.layout import Box
 
 
 def image_similarity(images: Tensor, references: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.composition.writer import to_image
+from toolkit.batch.writer import to_image
 from toolkit.evaluation.texture import blurred
-from toolkit.training.pictures import pixels_of
+from toolkit.images.pictures import pixels_of
 
 
 def noise(pixels: Tensor, generator: torch.Generator) -> Tensor:

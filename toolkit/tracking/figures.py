@@ -9,8 +9,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from toolkit.composition.layout import Layout, name_of
 from toolkit.files import whole_file
+from toolkit.layout.layout import Layout, name_of
 
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
 

@@ -12,7 +12,7 @@ import wandb
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from toolkit.composition.module import Composition
+from toolkit.batch.module import Composition
 from toolkit.errors import one_line
 
 log = logging.getLogger(__name__)

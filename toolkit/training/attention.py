@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from toolkit.base import Base
+from toolkit.backbones import Base
 
 
 @dataclass

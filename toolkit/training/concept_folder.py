@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.errors import InputError
+from toolkit.images.pictures import read_mask, read_picture, turn_is_unsure
 from toolkit.text.files import read_text
 from toolkit.text.wording import counted, listed
 from toolkit.training.folder_files import FolderTree, kohya_folder
 from toolkit.training.metadata import Metadata, read_metadata
-from toolkit.training.pictures import read_mask, read_picture, turn_is_unsure
 from toolkit.training.unused import elsewhere, several_frames, unused_content
 
 _MOST_REPEATS = 100_000

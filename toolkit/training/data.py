@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-from toolkit.base import Base
+from toolkit.backbones import Base
+from toolkit.images.pictures import fit, pixels_of, read_mask, read_picture
 from toolkit.training.concept_folder import ConceptImage
-from toolkit.training.pictures import fit, pixels_of, read_mask, read_picture
 
 _ORDER, _STEP = 0, 1  # keep the two kinds of draws apart
 

@@ -9,7 +9,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from toolkit.base import Base
+from toolkit.backbones import Base
 from toolkit.concept import Concept, LowRank
 from toolkit.errors import InputError
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.training.image_files import image_format, image_suffixes, is_colourless
+from toolkit.images.files import image_format, image_suffixes, is_colourless
 
 CAPTIONS = (".txt", ".caption")
 _MASK_FOLDERS = ("masks", "mask")

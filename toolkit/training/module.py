@@ -11,8 +11,8 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.base import Base
-from toolkit.base.text import TokenisedPrompt, encode_layerwise, tokenise
+from toolkit.backbones import Base
+from toolkit.backbones.unet.text import TokenisedPrompt, encode_layerwise, tokenise
 from toolkit.concept import Concept
 from toolkit.errors import RunError
 from toolkit.training.attention import CrossAttentionMaps

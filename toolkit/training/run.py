@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.base import Base, load_base
-from toolkit.composition.batch_size import check_memory
+from toolkit.backbones import Base, load_base
+from toolkit.backbones.memory import check_memory
 from toolkit.concept import load_concept, save_concept
 from toolkit.concept.file import concept_path
 from toolkit.config.schema import TrainConfig

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from toolkit.base import Base
-from toolkit.base.text import encode, encode_layerwise, tokenise
-from toolkit.composition.sampler import initial_noise
+from toolkit.backbones import Base
+from toolkit.backbones.unet.text import encode, encode_layerwise, tokenise
 from toolkit.errors import RunError
+from toolkit.sampling import initial_noise
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from toolkit.images.files import frames_of
 from toolkit.text.wording import counted, listed
 from toolkit.training.folder_files import (
     CAPTIONS,
@@ -14,7 +15,6 @@ from toolkit.training.folder_files import (
     is_unread_picture,
     kohya_folder,
 )
-from toolkit.training.image_files import frames_of
 from toolkit.training.metadata import METADATA
 
 _Reason = tuple[str, str]

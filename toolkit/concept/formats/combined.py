@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from toolkit.base import Base
-from toolkit.concept.concept import LowRank, linear_maps
+from toolkit.backbones import Base
+from toolkit.backbones.low_rank import LowRank, linear_maps
 from toolkit.concept.formats.keys import Part
 from toolkit.errors import InputError
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from torch import nn
 
-from toolkit.base import Base
-from toolkit.concept.concept import linear_maps
+from toolkit.backbones import Base
+from toolkit.backbones.low_rank import linear_maps
 from toolkit.errors import InputError
 
 

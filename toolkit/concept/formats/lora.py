@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from toolkit.base import Base
-from toolkit.base.families import family_in
-from toolkit.concept.concept import LowRank
+from toolkit.backbones import Base
+from toolkit.backbones.families import family_in
+from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.formats.keys import Key, KeyReader, NoSuchMap, Part
 from toolkit.concept.formats.scale import scales_of
 from toolkit.errors import InputError

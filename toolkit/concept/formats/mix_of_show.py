@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.concept.concept import Concept, LowRank, tokens_of
+from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.concept import Concept, tokens_of
 from toolkit.concept.formats.files import finite, read_tensors
 from toolkit.errors import InputError
 

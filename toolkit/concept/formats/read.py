@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.base import Base
-from toolkit.base.families import SUPPORTED, family_of, whole_part
-from toolkit.concept.concept import Concept, LowRank, tokens_of
+from toolkit.backbones import Base
+from toolkit.backbones.families import SUPPORTED, family_of, whole_part
+from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.concept import Concept, tokens_of
 from toolkit.concept.file import FORMAT, load_concept
 from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolkit.base import load_base
+from toolkit.backbones import load_base
 from toolkit.concept.file import concept_path, load_concept, save_concept
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import Written, write_foreign

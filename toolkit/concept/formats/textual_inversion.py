@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.base.families import is_lora
+from toolkit.backbones.families import is_lora
 from toolkit.concept.formats.files import finite
 from toolkit.errors import InputError
 

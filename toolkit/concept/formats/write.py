@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from toolkit.concept.concept import Concept, LowRank
+from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.concept import Concept
 from toolkit.config.schema import Format
 from toolkit.files import whole_file
 

@@ -1,0 +1,5 @@
+"""The frozen diffusion model that every concept is learned on and composed with."""
+
+from toolkit.backbones.unet.base import Base, load_base
+
+__all__ = ["Base", "load_base"]

@@ -1,0 +1,167 @@
+"""What `model.path` names, told before anything heavy is loaded: which family, in which form."""
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
+from safetensors import SafetensorError, safe_open
+
+from toolkit.backbones.families import SUPPORTED, family_of, is_lora, whole_part
+from toolkit.contents import PICKLE, SAFETENSORS, ZIP, content_of
+from toolkit.errors import InputError
+from toolkit.text.files import read_text
+from toolkit.text.json_values import read_json
+
+_CONFIG_OF_SINGLE_FILES = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_INDEX = "model_index.json"
+_FAMILIES = {
+    "StableDiffusionXL": "Stable Diffusion XL",
+    "StableDiffusion3": "Stable Diffusion 3",
+    "StableCascade": "Stable Cascade",
+    "ZImage": "Z-Image",
+    "QwenImage": "Qwen-Image",
+}
+_OTHERS = ("text_encoder_2", "text_encoder_3", "transformer", "prior", "controlnet")
+_ONLY = f"only {SUPPORTED} can be used as a base"
+_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a base is loaded from.
+
+    path: a diffusers folder, a hub id, or a single file (is_file).
+    config: a folder with the configuration of a single file; None has it taken from the hub.
+    """
+
+    path: str
+    is_file: bool = False
+    config: str | None = None
+
+
+def find_source(path: str) -> Source:
+    """Where the base that `path` means lies.
+
+    Raises InputError, saying what it is, for what is no base of a family we know.
+    """
+    local = Path(path)
+    if local.is_file():
+        _check_file(local)
+        needed = f"{path} is a single file, whose configuration is taken from the hub"
+        config = offline_copy(_CONFIG_OF_SINGLE_FILES, needed)
+        return Source(path, True, None if config is None else str(config))
+    if not local.is_dir():
+        copy = offline_copy(path, f"{path} is no file or folder here")
+        if copy is None:
+            return Source(path)
+        local = copy
+    _check_folder(local)
+    return Source(str(local))
+
+
+def _check_file(path: Path) -> None:
+    """Raise InputError, saying what it is, for a file that is no base of a family we know."""
+    content = content_of(path)
+    if content in (PICKLE, ZIP):
+        raise InputError(
+            f"{path} is a pickle, as .ckpt files are, and could run code: take the .safetensors of "
+            "the same model, or convert it where you trust it"
+        )
+    if content is not SAFETENSORS:
+        raise InputError(f"{path} is {content or 'damaged, or no .safetensors file'}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a whole .safetensors file: {error}") from error
+    family = family_of(names)
+    if is_lora(names):
+        how = f": toolkit import {shlex.quote(str(path))} concept=NAME trigger=WORDS"
+        made_for = f", made for {family}" if family else how
+        raise InputError(f"{path} is a LoRA and no base{made_for}")
+    if family is not None and not family.startswith("Stable Diffusion 2"):
+        raise InputError(f"{path} is made for {family}; {_ONLY}")
+    part = whole_part(names)
+    if part is None or not part.endswith("model"):
+        raise InputError(f"{path} is {part or 'of an unknown kind'}, and no whole model; {_ONLY}")
+
+
+def _check_folder(path: Path) -> None:
+    """Raise InputError for a folder that is no diffusers model of a family we know."""
+    index_file = path / _INDEX
+    if not index_file.is_file():
+        raise InputError(f"{path} has no {_INDEX}, so it is no diffusers model{_inside(path)}")
+    index = read_json(read_text(index_file), str(index_file))
+    if not isinstance(index, dict):
+        raise InputError(f"{index_file}: must be a JSON object")
+    check_index(index, str(path))
+    for part in ("unet", "text_encoder", "vae"):
+        for weights in sorted((path / part).glob("*model.safetensors")):
+            content = content_of(weights)
+            if content is not SAFETENSORS:
+                raise InputError(f"{weights} is {content or 'damaged'}")
+
+
+def check_index(index: dict[str, Any], where: str) -> None:
+    """Raise InputError, naming the family, for a diffusers model of another one."""
+    name = str(index.get("_class_name", "")).removesuffix("Pipeline")
+    parts = {key: value for key, value in index.items() if isinstance(value, list) and any(value)}
+    unet = parts.get("unet", [None, None])[-1]
+    text_encoder = parts.get("text_encoder", [None, None])[-1]
+    other = [part for part in _OTHERS if part in parts]
+    if other or unet != "UNet2DConditionModel" or text_encoder != "CLIPTextModel":
+        family = next((said for begin, said in _FAMILIES.items() if name.startswith(begin)), name)
+        held = f"unet: {unet}, text_encoder: {text_encoder}{''.join(f', {part}' for part in other)}"
+        raise InputError(f"{where} is a {family or 'nameless'} model ({held}); {_ONLY}")
+
+
+def offline_copy(hub_id: str, needed: str, file: str = _INDEX) -> Path | None:
+    """Where a hub's model lies on this machine, if the hub cannot be reached; None if it can.
+
+    needed: why it is looked for, as the message begins. file: one that every copy has.
+    Raises InputError when the hub cannot be reached, and the model is not here. Asking once takes
+    seconds, where the libraries would ask again for each file.
+    """
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_SECONDS)
+    except Exception as error:  # whichever library the hub's client speaks with
+        index = try_to_load_from_cache(hub_id, file)
+        if isinstance(index, str):
+            return Path(index).parent
+        raise InputError(
+            f"{needed}, and {constants.ENDPOINT} cannot be reached: check the network, or give a "
+            "diffusers folder that is here"
+        ) from error
+    return None
+
+
+@contextmanager
+def named_safetensors(path: Path) -> Iterator[str]:
+    """A path of the file that ends in `.safetensors`, by which diffusers chooses how to read it."""
+    if path.suffix == ".safetensors":
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"{path.stem}.safetensors"
+        os.symlink(path.resolve(), link)
+        yield str(link)
+
+
+def _inside(folder: Path) -> str:
+    """What to give instead of a folder that is no model."""
+    try:
+        models = sorted(child for child in folder.iterdir() if (child / _INDEX).is_file())
+        files = sorted(child for child in folder.iterdir() if child.suffix == ".safetensors")
+    except OSError:
+        return ""
+    if (folder.parent / _INDEX).is_file():
+        return f": give the folder that it is in, model.path={folder.parent}"
+    found = models or files
+    return f": did you mean model.path={found[0]}?" if found else ""

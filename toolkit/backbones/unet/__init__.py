@@ -1,0 +1,1 @@
+"""Stable Diffusion's U-Net as a backbone."""

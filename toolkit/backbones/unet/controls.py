@@ -1,0 +1,167 @@
+"""A layout's image conditions, ready: what ControlNets and T2I-Adapters add to the U-Net.
+
+Both add to feature maps. So a weight for each region is a weight for each cell of such a map: the
+region's inside its box, the condition's own elsewhere; where boxes overlap, the later region's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, T2IAdapter
+from PIL import Image
+from torch import Tensor
+
+from toolkit.backbones import Base
+from toolkit.backbones.source import offline_copy
+from toolkit.errors import InputError
+from toolkit.images.pictures import pixels_of, read_picture
+from toolkit.layout.cells import cells_of
+from toolkit.layout.layout import Condition, ConditionType, Layout
+
+
+@dataclass(frozen=True)
+class ControlNetInput:
+    """One ControlNet of a layout and what it reads beside the latents.
+
+    pixels: (1, channels, height, width) in 0..1. text: by side, (1, places, dim); a ControlNet has
+    no layer-wise tokens, so it reads the mean of the layers' encodings.
+    """
+
+    network: ControlNetModel
+    condition: Condition
+    pixels: Tensor
+    text: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the conditions of one layout add to the U-Net.
+
+    adapter: the T2I-Adapters' weighted features, one (1, channels, h, w) for each down block; they
+        depend on neither latents nor timestep. Empty without adapters.
+    """
+
+    adapter: tuple[Tensor, ...] = ()
+    networks: tuple[ControlNetInput, ...] = ()
+
+
+def check_conditions(layout: Layout, base: Base) -> None:
+    """Raise InputError when an image cannot be read, or a network is missing or does not fit."""
+    for number, condition in enumerate(layout.conditions, 1):
+        try:
+            _check_network(condition, base)
+            read_picture(condition.image)
+        except InputError as error:
+            raise InputError(f"layout {layout.name}, condition {number}: {error}") from error
+
+
+@torch.no_grad()
+def prepare_controls(base: Base, layout: Layout, text: dict[str, Tensor]) -> Controls:
+    """Load the networks of a layout's conditions and read their images; weight 0 is left out.
+
+    text: by side, what the whole picture's prompt is to each layer, (layers, places, dim).
+    Raises InputError as `check_conditions` does.
+    """
+    adapter: list[Tensor] = []
+    networks: list[ControlNetInput] = []
+    for condition in layout.conditions:
+        if not any((condition.weight, *condition.region_weights)):
+            continue
+        network = _load(condition.type, condition.model, base.device, base.dtype)
+        pixels = _pixels(condition, layout, _channels(network)).to(base.device, base.dtype)
+        if isinstance(network, ControlNetModel):
+            mean = {side: encoding.mean(dim=0, keepdim=True) for side, encoding in text.items()}
+            networks.append(ControlNetInput(network, condition, pixels, mean))
+        else:
+            added = [weighted(feature, condition, layout) for feature in network(pixels)]
+            adapter = [a + b for a, b in zip(adapter, added, strict=True)] if adapter else added
+    return Controls(tuple(adapter), tuple(networks))
+
+
+def weighted(feature: Tensor, condition: Condition, layout: Layout) -> Tensor:
+    """(n, channels, h, w) of what a network adds, times the condition's weight in each cell."""
+    return feature * weight_map(condition, layout, *feature.shape[-2:]).to(feature)
+
+
+def weight_map(condition: Condition, layout: Layout, height: int, width: int) -> Tensor:
+    """(height, width): the weight of a condition in each cell of a map over the canvas."""
+    weights = torch.full((height, width), condition.weight)
+    for region, weight in zip(layout.regions, condition.region_weights, strict=False):
+        cells = cells_of(region.box, height, width)
+        if weight is not None and cells is not None:
+            weights[cells.top : cells.bottom, cells.left : cells.right] = weight
+    return weights
+
+
+_CLASSES: dict[ConditionType, type[ControlNetModel | T2IAdapter]] = {
+    ConditionType.CONTROLNET: ControlNetModel,
+    ConditionType.T2I_ADAPTER: T2IAdapter,
+}
+
+
+@lru_cache(maxsize=4)
+def _load(
+    kind: ConditionType, path: str, device: torch.device, dtype: torch.dtype
+) -> ControlNetModel | T2IAdapter:
+    """The network, frozen; kept, since the layouts of a batch mostly share theirs."""
+    try:
+        network = _CLASSES[kind].from_pretrained(path, torch_dtype=dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+    return network.requires_grad_(False).eval().to(device)
+
+
+def _check_network(condition: Condition, base: Base) -> None:
+    """Read the network's config and compare it with the base, before any weight is loaded."""
+    path = condition.model
+    wanted = _CLASSES[condition.type]
+    try:
+        if not Path(
+            path
+        ).exists():  # asked once, where the hub's client would try for half a minute
+            offline_copy(path, f"{path} is no folder here", "config.json")
+        config: dict[str, Any] = wanted.load_config(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+    made = config.get("_class_name")
+    if made != wanted.__name__:
+        raise InputError(f"{path} is a {made}; type {condition.type} needs a {wanted.__name__}")
+    levels = list(base.unet.config.block_out_channels)
+    if condition.type is ConditionType.CONTROLNET:
+        found: Sequence[Any] = (
+            list(config["block_out_channels"]),
+            config["cross_attention_dim"],
+            config["in_channels"],
+            2 ** (len(config["conditioning_embedding_out_channels"]) - 1),
+        )
+        own: Sequence[Any] = (
+            levels,
+            base.unet.config.cross_attention_dim,
+            base.latent_channels,
+            base.pixels_per_latent,
+        )
+    else:
+        found = (list(config["channels"]), config["downscale_factor"])
+        own = (levels, base.pixels_per_latent)
+    if list(found) != list(own):
+        raise InputError(f"{path} was made for another base than {base.name}: {found}, not {own}")
+
+
+def _channels(network: ControlNetModel | T2IAdapter) -> int:
+    if isinstance(network, ControlNetModel):
+        return int(network.config.conditioning_channels)
+    return int(network.config.in_channels)
+
+
+def _pixels(condition: Condition, layout: Layout, channels: int) -> Tensor:
+    """(1, channels, height, width) in 0..1: the image stretched over the canvas.
+
+    Sketch adapters read one channel.
+    """
+    size = (layout.width, layout.height)
+    image = read_picture(condition.image).resize(size, Image.Resampling.LANCZOS)
+    return pixels_of(image.convert("L") if channels == 1 else image)[None]

@@ -1,5 +1,0 @@
-"""The frozen diffusion model that every concept is learned on and composed with."""
-
-from toolkit.base.model import Base, load_base
-
-__all__ = ["Base", "load_base"]

@@ -1,0 +1,1 @@
+"""Stage two at scale: many layouts and seeds, a journal of what is made, and processes."""

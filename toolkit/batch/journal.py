@@ -1,0 +1,232 @@
+"""SEED.json files: what made each picture. They are the journal; the manifest is made from them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+from toolkit.backbones import Base
+from toolkit.backbones.unet.fingerprint import weights_fingerprint
+from toolkit.files import sha256_of, whole_file
+from toolkit.layout.layout import Layout
+from toolkit.layout.mapping import layout_to_mapping
+from toolkit.methods.method import Method
+
+log = logging.getLogger(__name__)
+
+DONE, FAILED = "done", "failed"
+MANIFEST = "manifest.parquet"
+SUFFIXES = (".json", ".png", ".safetensors", "_attention.png", "_losses.png")
+"""Of a picture's files; the first is its entry in the journal."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to make."""
+
+    layout: Layout
+    seed: int
+
+    def path(self, folder: Path, suffix: str) -> Path:
+        """A file of this picture under outputs/compose/METHOD, such as LAYOUT/SEED.png."""
+        return folder / self.layout.name / f"{self.seed}{suffix}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a picture depends on besides its layout and seed.
+
+    concepts: SHA-256 of each concept's file. conditions: SHA-256 of each image and network that
+        the layouts' conditions name. A recipe that differs makes a picture stale.
+    """
+
+    base: Mapping[str, str]
+    concepts: Mapping[str, str]
+    conditions: Mapping[str, str]
+    method: Mapping[str, Any]
+    steps: int
+    guidance_scale: float
+
+    def inputs(self, item: Item) -> dict[str, Any]:
+        """What SEED.json keeps, and what a rerun compares."""
+        conditions = {path: self.conditions[path] for path in _condition_paths(item.layout)}
+        return {
+            "layout": layout_to_mapping(item.layout),
+            "seed": item.seed,
+            "base": dict(self.base),
+            "concepts": {name: self.concepts[name] for name in item.layout.concepts},
+            "method": dict(self.method),
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+        } | ({"conditions": conditions} if conditions else {})
+
+
+def recipe_of(
+    base: Base,
+    layouts: Sequence[Layout],
+    concepts: Mapping[str, Path],
+    method: Method,
+    steps: int,
+    guidance_scale: float,
+) -> Recipe:
+    """The recipe of a run; reads every concept's and condition's files once."""
+    conditions = {path for layout in layouts for path in _condition_paths(layout)}
+    return Recipe(
+        base={
+            "name": base.name,
+            "architecture": base.architecture,
+            "weights": base.weights,
+            "autoencoder": weights_fingerprint(base.vae) if base.vae is not None else "",
+        },
+        concepts={name: sha256_of(path) for name, path in concepts.items()},
+        conditions={path: _sha256_of_all(Path(path)) for path in conditions},
+        method=asdict(method),
+        steps=steps,
+        guidance_scale=guidance_scale,
+    )
+
+
+def _condition_paths(layout: Layout) -> list[str]:
+    return [path for one in layout.conditions for path in (one.model, str(one.image))]
+
+
+def _sha256_of_all(path: Path) -> str:
+    """Of a file; of a folder, of its files' hashes; "" of a hub id, whose name must do."""
+    if path.is_file():
+        return sha256_of(path)
+    hashes = [sha256_of(file) for file in sorted(path.glob("*")) if file.is_file()]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
+
+
+def is_done(item: Item, recipe: Recipe, folder: Path) -> bool:
+    """Whether the picture is there, whole, and made from the same inputs."""
+    entry = read_entry(item.path(folder, ".json"))
+    image = folder / str(entry.get("image")) if entry else folder
+    return (
+        entry is not None
+        and entry.get("status") == DONE
+        and entry.get("inputs") == json.loads(json.dumps(recipe.inputs(item)))
+        and image.is_file()
+        and sha256_of(image) == entry.get("sha256")
+    )
+
+
+def error_of(item: Item, folder: Path) -> str | None:
+    """Why the picture could not be made; None when it was."""
+    entry = read_entry(item.path(folder, ".json"))
+    if entry is None:
+        return "it was not made: the run, or the process that had it, ended before"
+    return None if entry.get("status") == DONE else str(entry.get("error"))
+
+
+def clear(items: Iterable[Item], folder: Path) -> None:
+    """Take away what was written of these pictures."""
+    for item in items:
+        for suffix in SUFFIXES:
+            with suppress(NotADirectoryError):  # a file stands where the layout's folder should
+                item.path(folder, suffix).unlink(missing_ok=True)
+
+
+def read_entry(path: Path) -> dict[str, Any] | None:
+    """A SEED.json, or None where there is none that can be read."""
+    try:
+        entry = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def write_entry(path: Path, entry: Mapping[str, Any]) -> None:
+    """Write a SEED.json, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(entry, indent=1) + "\n")
+
+
+def write_manifest(folder: Path, method: str) -> Path:
+    """Make `manifest.parquet` from every SEED.json under outputs/compose/METHOD.
+
+    One that cannot be a row (edited by hand, from another version) is left out and counted.
+    """
+    rows: dict[Path, dict[str, Any]] = {}
+    strange: list[Path] = []
+    for path in sorted(folder.glob("*/*.json")):
+        entry = read_entry(path)
+        if entry is None or "inputs" not in entry:
+            continue
+        try:
+            rows[path] = _row(entry, method)
+        except (KeyError, TypeError, IndexError, AttributeError):
+            strange.append(path)
+    try:
+        table = _table(rows.values())
+    except _NO_ROW:
+        whole = {path: row for path, row in rows.items() if _is_row(row)}
+        strange += [path for path in rows if path not in whole]
+        table = _table(whole.values())
+    if strange:
+        log.warning(
+            "%d results cannot stand in the manifest and are left out: %s%s",
+            len(strange), strange[0], " and others" if len(strange) > 1 else "",
+        )  # fmt: skip
+    manifest = folder / MANIFEST
+    with whole_file(manifest) as temporary:
+        parquet.write_table(table, temporary)
+    return manifest
+
+
+def _row(entry: Mapping[str, Any], method: str) -> dict[str, Any]:
+    losses = entry.get("losses") or []
+    return {
+        "layout": entry["inputs"]["layout"]["name"],
+        "seed": entry["inputs"]["seed"],
+        "method": method,
+        "image": entry.get("image"),
+        "sha256": entry.get("sha256"),
+        "concepts": sorted(entry["inputs"]["concepts"]),
+        "loss_first": losses[0] if losses else None,
+        "loss_last": losses[-1] if losses else None,
+        "guidance_steps": len(losses),
+        "seconds": entry.get("seconds"),
+        "rank": entry.get("rank"),
+        "status": entry["status"],
+        "error": entry.get("error"),
+    }
+
+
+_NO_ROW = (pyarrow.ArrowException, OverflowError, ValueError, TypeError)
+_SCHEMA = pyarrow.schema(
+    [
+        ("layout", pyarrow.string()),
+        ("seed", pyarrow.int64()),
+        ("method", pyarrow.string()),
+        ("image", pyarrow.string()),
+        ("sha256", pyarrow.string()),
+        ("concepts", pyarrow.list_(pyarrow.string())),
+        ("loss_first", pyarrow.float64()),
+        ("loss_last", pyarrow.float64()),
+        ("guidance_steps", pyarrow.int64()),
+        ("seconds", pyarrow.float64()),
+        ("rank", pyarrow.int64()),
+        ("status", pyarrow.string()),
+        ("error", pyarrow.string()),
+    ]
+)
+
+
+def _table(rows: Iterable[Mapping[str, Any]]) -> pyarrow.Table:
+    return pyarrow.Table.from_pylist(list(rows), _SCHEMA)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    try:
+        _table([row])
+    except _NO_ROW:
+        return False
+    return True

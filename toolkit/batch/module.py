@@ -1,0 +1,153 @@
+"""Composing as a Lightning predict loop."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from toolkit.backbones import Base
+from toolkit.backbones.unet.conditioning import Conditioning, prepare
+from toolkit.batch.journal import Item
+from toolkit.concept import Concept
+from toolkit.errors import InputError, RunError, one_line, ran_out_of_memory
+from toolkit.layout.layout import Layout
+from toolkit.methods.guidance import Guidance
+from toolkit.methods.method import Method, Preset, Sampler
+from toolkit.methods.rivals import compose_rival, prepare_rival
+from toolkit.sampling import Step, compose
+from toolkit.tracking.figures import RefinedStep
+
+
+@dataclass
+class Composition:
+    """One finished picture, or why there is none.
+
+    pixels: (3, height, width) in 0..1; None when it failed, or the base has no autoencoder.
+    latents: (channels, h, w). steps: one for each refined step.
+    trace: where an error that nobody foresaw came from.
+    """
+
+    item: Item
+    pixels: Tensor | None = None
+    latents: Tensor | None = None
+    steps: list[RefinedStep] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str | None = None
+    trace: str | None = None
+
+
+class Composer(LightningModule):
+    """Composes a batch of (layout, seed) items in `predict_step`.
+
+    concepts: by name, every one the items need.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        concepts: Mapping[str, Concept],
+        method: Method,
+        steps: int,
+        guidance_scale: float,
+    ) -> None:
+        super().__init__()
+        self.base = base
+        self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
+        self.concepts = concepts
+        self.method = method
+        self.steps = steps
+        self.guidance_scale = guidance_scale
+        self.ready: dict[str, tuple[Conditioning, ...]] = {}
+        self.on_step: Callable[[int], None] = lambda pictures: None
+        """Called after each denoising step with how many pictures made it."""
+
+    def on_predict_start(self) -> None:
+        """Refuse inference mode: the constraints need gradients of the latents."""
+        if torch.is_inference_mode_enabled():
+            raise InputError("composing needs gradients: give the Trainer inference_mode=False")
+
+    def predict_step(self, batch: Sequence[Item], batch_idx: int) -> list[Composition]:
+        """Compose every item; one that fails, for whatever reason, takes no other along."""
+        try:
+            return self._compose(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                return [failure(batch[0], error)]
+        half = len(batch) // 2
+        return self.predict_step(batch[:half], batch_idx) + self.predict_step(
+            batch[half:], batch_idx
+        )
+
+    def _compose(self, batch: Sequence[Item]) -> list[Composition]:
+        started = time.perf_counter()
+        done = [Composition(item) for item in batch]
+
+        def watch(step: Step) -> None:
+            if step.number >= 0:
+                self.on_step(len(batch))
+            for index, guidance in step.guidance.items():
+                done[index].steps.append(refined_step(step.number, guidance, self.method))
+
+        ready = [self.conditioning(item.layout) for item in batch]
+        seeds = [item.seed for item in batch]
+        sampling = (self.steps, self.guidance_scale, watch)
+        if self.method.sampler is Sampler.LORA_COMPOSER:
+            latents = compose(self.base, [own for (own,) in ready], seeds, self.method, *sampling)
+        else:
+            latents = compose_rival(self.base, ready, seeds, self.method.sampler, *sampling)
+        with torch.no_grad():
+            pixels = self.base.decode(latents) if self.base.vae is not None else None
+        seconds = (time.perf_counter() - started) / len(batch)
+        for index, composition in enumerate(done):
+            composition.latents = latents[index].cpu()
+            composition.pixels = None if pixels is None else pixels[index].cpu()
+            composition.seconds = seconds
+        return done
+
+    def conditioning(self, layout: Layout) -> tuple[Conditioning, ...]:
+        """The layout, encoded; kept while items of the same layout follow one another."""
+        if layout.name not in self.ready:
+            if self.method.sampler is Sampler.LORA_COMPOSER:
+                ready: tuple[Conditioning, ...] = (prepare(self.base, layout, self.concepts),)
+            else:
+                ready = prepare_rival(self.base, layout, self.concepts, self.method.sampler)
+            self.ready = {layout.name: ready}
+        return self.ready[layout.name]
+
+
+def failure(item: Item, error: Exception) -> Composition:
+    """The picture that an error left unmade."""
+    if ran_out_of_memory(error):
+        return Composition(item, error=f"not enough memory: {one_line(error)}")
+    if isinstance(error, InputError | RunError):
+        return Composition(item, error=one_line(error))
+    return Composition(
+        item,
+        error=f"{type(error).__name__}: {one_line(error)} (please report it, with SEED.json)",
+        trace="".join(traceback.format_exception(error)),
+    )
+
+
+def refined_step(number: int, guidance: Guidance, method: Method) -> RefinedStep:
+    """What the figures show of one refined step of one picture."""
+    paper = method.preset is Preset.PAPER
+
+    def collect(values: Tensor) -> float:
+        return float(values.mean() if paper else values.sum())
+
+    ce_weight, fill_weight, region_weight = method.weights
+    terms = guidance.terms
+    return RefinedStep(
+        number=number,
+        losses={
+            "enhancement": ce_weight * sum(collect(term.enhancement) for term in terms),
+            "fill": fill_weight * sum(collect(term.fill_x + term.fill_y) for term in terms),
+            "region": region_weight * sum(float(term.region) for term in terms),
+            "total": guidance.loss,
+        },
+        maps=tuple(tokens.sum(dim=0).cpu() for tokens in guidance.maps),
+    )

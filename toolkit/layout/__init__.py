@@ -1,0 +1,1 @@
+"""What a person draws: layouts, their regions, and the cells that a region holds."""

@@ -1,0 +1,64 @@
+"""Boxes as cells of a feature map."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.layout.layout import Box
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The whole cells of a feature map that lie in a box: rows top..bottom, columns left..right."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def __len__(self) -> int:
+        return max(self.height, 0) * max(self.width, 0) if self.height > 0 else 0
+
+
+def cells_of(box: Box, height: int, width: int) -> Cells | None:
+    """The whole cells of a `height` x `width` map in `box`; None where the box holds none."""
+    x0, y0, x1, y1 = box
+    top, bottom = _first(y0 * height), _last(y1 * height)
+    left, right = _first(x0 * width), _last(x1 * width)
+    if top >= bottom or left >= right:
+        return None
+    return Cells(top, bottom, left, right)
+
+
+def cell_mask(cells: Cells, height: int, width: int, device: torch.device) -> Tensor:
+    """(height, width), 1.0 in the cells and 0.0 elsewhere."""
+    mask = torch.zeros(height, width, device=device)
+    mask[cells.top : cells.bottom, cells.left : cells.right] = 1
+    return mask
+
+
+def cover_of(boxes: Sequence[Cells], zeros: Tensor) -> Tensor:
+    """`zeros`, (height, width), with the number of boxes that hold each cell written into it."""
+    for cells in boxes:
+        zeros[cells.top : cells.bottom, cells.left : cells.right] += 1
+    return zeros
+
+
+def _first(edge: float) -> int:
+    """ceil, forgiving the rounding of a fraction such as 0.55 * 20 = 11.000000000000002."""
+    return math.ceil(edge - 1e-9)
+
+
+def _last(edge: float) -> int:
+    return math.floor(edge + 1e-9)

@@ -1,0 +1,1 @@
+"""One file for each method, and the formulas that they share."""

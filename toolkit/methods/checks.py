@@ -1,0 +1,44 @@
+"""What must be right with a layout before anything is made."""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from toolkit.backbones import Base
+from toolkit.backbones.memory import check_memory
+from toolkit.backbones.unet.conditioning import check_layout, check_prompts
+from toolkit.backbones.unet.controls import check_conditions
+from toolkit.concept import Concept
+from toolkit.layout.cells import cells_of
+from toolkit.layout.layout import Layout
+from toolkit.methods.prompts import check_tokens_differ, remarks_on
+
+
+def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> list[str]:
+    """What is odd about a layout, such as boxes closer than a cell, in a line each.
+
+    Raises InputError for one that this base cannot make.
+    """
+    check_layout(layout, base)
+    check_memory(f"layout {layout.name}", base, layout.width, layout.height)
+    for name in layout.concepts:
+        concepts[name].check_fits(base)
+    check_tokens_differ(layout, concepts)
+    check_prompts(layout, base, concepts)
+    check_conditions(layout, base)
+    return remarks_on(layout, concepts) + _close_boxes(layout, base)
+
+
+def _close_boxes(layout: Layout, base: Base) -> list[str]:
+    rows, columns = base.guidance_cells(layout.width, layout.height)
+    remarks = []
+    for first, second in combinations(layout.regions, 2):
+        a, b = cells_of(first.box, rows, columns), cells_of(second.box, rows, columns)
+        assert a is not None and b is not None
+        apart_x = max(a.left, b.left) - min(a.right, b.right)
+        apart_y = max(a.top, b.top) - min(a.bottom, b.bottom)
+        if max(apart_x, apart_y) < 1:
+            remarks.append(
+                f"the boxes of {first.concept} and {second.concept} are less than a cell apart; "
+                "they may blend"
+            )
+    return list(dict.fromkeys(remarks))
