@@ -25,13 +25,13 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from toolkit import sampling
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Passes
 from toolkit.backbones.low_rank import linear_maps
-from toolkit.backbones.unet.conditioning import prepare
 from toolkit.concept import Concept, LowRank, load_concept, save_concept
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods import guidance
-from toolkit.methods.method import Method
+from toolkit.methods import refining
+from toolkit.methods.lora_composer import LoraComposer
+from toolkit.methods.refining import Refining
 
 TOKENIZER = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini" / "tokenizer"
 NOISE = {
@@ -165,9 +165,9 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
-def half_of(steps: int) -> Method:
+def half_of(steps: int) -> LoraComposer:
     """The whole method with the constraints on for exactly half of the steps."""
-    return Method(adaptive_stop=False, max_guidance_steps=steps // 2 - 1)
+    return LoraComposer(adaptive_stop=False, max_guidance_steps=steps // 2 - 1)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         text_encoder=base.text_encoder,
         tokenizer=base.tokenizer,
         unet=base.unet,
-        scheduler=base.sampler(arguments.steps),
+        scheduler=base.scheduler(arguments.steps),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -192,7 +192,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     pipeline.set_progress_bar_config(disable=True)
     started = now(device)
     concepts = {name: load_concept(folder / f"{name}.safetensors") for name in names}
-    conditioning = prepare(base, layout, concepts)
+    method = half_of(arguments.steps)
+    prepared = method.prepare(base, layout, concepts)
     prepare_s = now(device) - started
     seeds = list(range(arguments.batch))
     noise = sampling.initial_noise(base, layout.width, layout.height, seeds)
@@ -218,8 +219,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if step.guidance:
                 refined.append(step.number)
 
-        views = [conditioning] * arguments.batch
-        sampling.compose(base, views, seeds, half_of(steps), steps, GUIDANCE_SCALE, watch)
+        views = [prepared] * arguments.batch
+        sampling.compose(base, half_of(steps), views, seeds, steps, GUIDANCE_SCALE, watch)
 
     plain(2)
     ours(2)
@@ -231,10 +232,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             refined.clear()
             with (
                 Peak(device) as peak,
-                timed(sampling, "reinitialise", spent, device),
-                timed(sampling, "refine", spent, device),
-                timed(guidance, "attention_maps", spent, device),
-                timed(sampling, "predict", spent, device),
+                timed(Refining, "begin", spent, device),
+                timed(refining, "refine", spent, device),
+                timed(Passes, "maps", spent, device),
+                timed(Passes, "predict", spent, device),
             ):
                 started = now(device)
                 run(arguments.steps)
@@ -244,10 +245,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     plain_s, compose_s = (statistics.median(seconds[name]) for name in ("plain", "compose"))
     share = 1 / (arguments.repeats * arguments.batch)
     whole = sum(seconds["compose"]) / arguments.repeats
+    reinitialisation = spent["begin"] * share  # but for a little, its pass is all of it
     parts = {
-        "guidance_forward": spent["attention_maps"] * share,
-        "guidance_backward": (spent["refine"] - spent["attention_maps"]) * share,
-        "reinitialisation": spent["reinitialise"] * share,
+        "guidance_forward": spent["maps"] * share - reinitialisation,
+        "guidance_backward": (spent["refine"] - spent["maps"]) * share + reinitialisation,
+        "reinitialisation": reinitialisation,
         "denoising": spent["predict"] * share,
     }
     parts["rest"] = whole - sum(parts.values())

@@ -10,10 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from toolkit.backbones import Base, load_base
-from toolkit.backbones.unet.conditioning import prepare
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.method import Method
+from toolkit.methods import LoraComposer
 from toolkit.sampling import Step, compose
 
 REFERENCE = Path(os.environ.get("TOOLKIT_REFERENCE_DIR", Path(__file__).parent / "reference"))
@@ -72,11 +71,12 @@ def run(request: pytest.FixtureRequest, base: Base) -> Run:
         for name in case["concepts"]
     }
     steps: list[Step] = []
+    method = LoraComposer(**case["switches"])
     final = compose(
         base,
-        [prepare(base, layout_of(case), concepts)],
+        method,
+        [method.prepare(base, layout_of(case), concepts)],
         [case["seed"]],
-        Method(**case["switches"]),
         steps=case["steps"],
         guidance_scale=case["guidance_scale"],
         watch=steps.append,

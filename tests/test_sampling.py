@@ -1,17 +1,18 @@
 """What a person relies on when composing: parts that act, batches that agree, a base left alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from toolkit.backbones import Base, load_base
-from toolkit.backbones.unet.conditioning import prepare
+from toolkit.backbones import Base, Passes, load_base
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.guidance import attention_maps, refine, self_maps
-from toolkit.methods.method import Method, Preset
+from toolkit.methods import PRESETS, LoraComposer, Method, Preset
+from toolkit.methods.lora_composer import BALANCED, PUBLISHED
+from toolkit.methods.refining import Refining
 from toolkit.sampling import compose, initial_noise
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -36,8 +37,8 @@ def sample(
     method: Method,
     steps: int = 3,
 ) -> torch.Tensor:
-    ready = {item.name: prepare(base, item, concepts) for item in layouts}
-    return compose(base, [ready[item.name] for item in layouts], seeds, method, steps)
+    ready = {item.name: method.prepare(base, item, concepts) for item in layouts}
+    return compose(base, method, [ready[item.name] for item in layouts], seeds, steps)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +56,8 @@ def sample(
 def test_every_part_of_the_method_changes_the_picture(
     switch: str, reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    full = sample(reference_base, concepts, [layout()], [3], Method())
-    without = sample(reference_base, concepts, [layout()], [3], Method(**{switch: False}))
+    full = sample(reference_base, concepts, [layout()], [3], PUBLISHED)
+    without = sample(reference_base, concepts, [layout()], [3], LoraComposer(**{switch: False}))
     assert (full - without).abs().max() > 1e-3 * full.std()
 
 
@@ -65,22 +66,21 @@ def test_a_concepts_lora_acts_through_its_strength(
 ) -> None:
     weak = Region("dog", "<dog>, sitting", LEFT, strength=0.2)
     changed = layout(regions=(weak, layout().regions[1]))
-    first = sample(reference_base, concepts, [layout()], [3], Method())
-    second = sample(reference_base, concepts, [changed], [3], Method())
+    first = sample(reference_base, concepts, [layout()], [3], PUBLISHED)
+    second = sample(reference_base, concepts, [changed], [3], PUBLISHED)
     assert (first - second).abs().max() > 1e-3 * first.std()
 
 
 def test_boxes_do_not_attend_into_each_other(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    ready = [prepare(reference_base, layout(), concepts)]
+    (ready,) = PUBLISHED.prepare(reference_base, layout(), concepts)
     latents = torch.randn(1, 4, 24, 32, generator=torch.Generator().manual_seed(0))
-    timestep = torch.tensor(500)
+    passes = Passes(reference_base, [ready], PUBLISHED.regional)
     with torch.no_grad():
-        maps = attention_maps(reference_base, latents, timestep, ready, Method(), True)
-    (own,) = self_maps(ready, maps)
+        _, own = passes.maps(latents, torch.tensor(500), [0], self_attention=True)
     assert own is not None
-    cells = own.unflatten(0, (6, 8)).unflatten(2, (6, 8))
+    cells = own[0].unflatten(0, (6, 8)).unflatten(2, (6, 8))
     assert float(cells[1:5, 1:3, 2:5, 5:7].max()) == 0
     assert float(cells[0, 0, 2:5, 5:7].min()) > 0
 
@@ -91,7 +91,7 @@ def test_a_mixed_batch_gives_what_single_runs_give(
 ) -> None:
     other = layout("other", background="rock", regions=(Region("fox", "<fox>", RIGHT),))
     items = [(layout(), 1), (layout(), 2), (other, 1)]
-    method = Method(preset=preset)
+    method = PRESETS[preset]
     batch = sample(
         reference_base,
         concepts,
@@ -108,14 +108,14 @@ def test_a_mixed_batch_gives_what_single_runs_give(
 def test_the_same_seed_gives_the_same_picture(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    first = sample(reference_base, concepts, [layout()], [5], Method())
-    assert torch.equal(first, sample(reference_base, concepts, [layout()], [5], Method()))
+    first = sample(reference_base, concepts, [layout()], [5], PUBLISHED)
+    assert torch.equal(first, sample(reference_base, concepts, [layout()], [5], PUBLISHED))
 
 
 def test_the_base_is_left_as_it_was(reference_base: Base, concepts: dict[str, Concept]) -> None:
     before = {name: value.clone() for name, value in reference_base.unet.state_dict().items()}
     processors = dict(reference_base.unet.attn_processors)
-    sample(reference_base, concepts, [layout(background="rock")], [1], Method(), 1)
+    sample(reference_base, concepts, [layout(background="rock")], [1], PUBLISHED, 1)
     after = reference_base.unet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert reference_base.unet.attn_processors == processors
@@ -132,9 +132,9 @@ def test_the_guidance_pass_ends_at_the_last_map(
         )
         for index in range(4)
     ]
-    ready = [prepare(reference_base, layout(), concepts)]
-    latents = torch.zeros(1, 4, 24, 32)
-    attention_maps(reference_base, latents, torch.tensor(500), ready, Method(), True)
+    (ready,) = PUBLISHED.prepare(reference_base, layout(), concepts)
+    passes = Passes(reference_base, [ready], PUBLISHED.regional)
+    passes.maps(torch.zeros(1, 4, 24, 32), torch.tensor(500), [0], self_attention=True)
     for handle in handles:
         handle.remove()
     assert called == ["up 0", "up 1"]
@@ -144,8 +144,8 @@ def test_without_regions_and_background_it_is_plain_sampling(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     plain = Layout(name="plain", prompt="a dog in the park", width=256, height=192)
-    ours = sample(reference_base, concepts, [plain], [4], Method(), 4)
-    scheduler = reference_base.sampler(4)
+    ours = sample(reference_base, concepts, [plain], [4], PUBLISHED, 4)
+    scheduler = reference_base.scheduler(4)
     latents = torch.randn((1, 4, 24, 32), generator=torch.Generator("cpu").manual_seed(4))
     tokens = reference_base.tokenizer(
         ["", plain.prompt], padding="max_length", max_length=77, return_tensors="pt"
@@ -163,7 +163,7 @@ def test_without_regions_and_background_it_is_plain_sampling(
 def test_latents_that_are_not_finite_end_the_run(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    method = Method(step_size=float("inf"))
+    method = LoraComposer(step_size=float("inf"))
     with pytest.raises(RunError, match="no longer finite at step 0"):
         sample(reference_base, concepts, [layout()], [0], method, 2)
 
@@ -172,14 +172,14 @@ def test_a_prompt_that_is_too_long_names_the_lost_words(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     with pytest.raises(InputError, match="lost: .*zebra"):
-        prepare(reference_base, layout(prompt="grass " * 20 + "zebra"), concepts)
+        PUBLISHED.prepare(reference_base, layout(prompt="grass " * 20 + "zebra"), concepts)
 
 
 def test_a_canvas_the_base_cannot_make_is_refused(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     with pytest.raises(InputError, match="multiples of 64"):
-        prepare(reference_base, layout(width=250), concepts)
+        PUBLISHED.prepare(reference_base, layout(width=250), concepts)
 
 
 def test_a_box_without_a_guidance_cell_is_refused(
@@ -187,21 +187,21 @@ def test_a_box_without_a_guidance_cell_is_refused(
 ) -> None:
     tiny = Region("dog", "<dog>", (0.30, 0.30, 0.33, 0.9))
     with pytest.raises(InputError, match="holds no whole cell"):
-        prepare(reference_base, layout(regions=(tiny,)), concepts)
+        PUBLISHED.prepare(reference_base, layout(regions=(tiny,)), concepts)
 
 
 def test_small_gradients_survive_half_precision(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     """Weights of 1/4000 and a step 4000 times as long: the update is as in single precision."""
-    small = Method(
+    small = LoraComposer(
         enhancement_weight=0.002, fill_weight=0.0005, region_weight=0.0025, step_size=80000.0
     )
     half = load_base(REFERENCE / "model", "reference", guidance_downscale=4, dtype=torch.float16)
     noise, moves = initial_noise(reference_base, 256, 192, [0]), []
     for base in (reference_base, half):
-        ready = [prepare(base, layout(), concepts)]
-        refined, _ = refine(base, noise, torch.tensor(500), ready, small, small.step_size)
+        ready = small.prepare(base, layout(), concepts)
+        refined, _ = Refining(base, ready, small, 50, 7.5).refine(noise, 0, torch.tensor(500))
         moves.append((refined - noise).flatten())
     single, halved = moves
     assert torch.cosine_similarity(single, halved, dim=0) > 0.99
@@ -212,13 +212,13 @@ def test_a_picture_that_guidance_tears_apart_ends_as_failed_not_as_done(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     with pytest.raises(RunError, match=r"guidance has destroyed the picture at step 0 .*balanced"):
-        sample(reference_base, concepts, [layout()], [0], Method(step_size=1e5), 2)
+        sample(reference_base, concepts, [layout()], [0], LoraComposer(step_size=1e5), 2)
 
 
 def test_balanced_keeps_the_latents_in_range_whatever_the_step(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    wild = Method(preset=Preset.BALANCED, step_size=1e5)
-    plain = Method(preset=Preset.BALANCED, enhancement=False, fill_loss=False, region_loss=False)
+    wild = replace(BALANCED, step_size=1e5)
+    plain = replace(BALANCED, enhancement=False, fill_loss=False, region_loss=False)
     torn, calm = (sample(reference_base, concepts, [layout()], [0], m, 4) for m in (wild, plain))
     assert 0.8 < torn.std() / calm.std() < 1.25

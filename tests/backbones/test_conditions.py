@@ -15,14 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from toolkit.backbones import Base
-from toolkit.backbones.unet.conditioning import prepare
 from toolkit.backbones.unet.controls import check_conditions
 from toolkit.concept import Concept
 from toolkit.errors import InputError
 from toolkit.layout.cells import cells_of
 from toolkit.layout.files import read_layouts
 from toolkit.layout.layout import Condition, ConditionType, Layout, Region
-from toolkit.methods.method import Method
+from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.sampling import compose
 
 BOTH = list(ConditionType)
@@ -63,7 +62,7 @@ def sample(
     base: Base, concepts: dict[str, Concept], layout: Layout, *conditions: Condition
 ) -> Tensor:
     layout = replace(layout, conditions=conditions)
-    return compose(base, [prepare(base, layout, concepts)], [3], Method(), steps=3)
+    return compose(base, PUBLISHED, [PUBLISHED.prepare(base, layout, concepts)], [3], steps=3)
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -90,7 +89,7 @@ def test_without_regions_it_is_what_diffusers_makes(
         "text_encoder": reference_base.text_encoder,
         "tokenizer": reference_base.tokenizer,
         "unet": reference_base.unet,
-        "scheduler": reference_base.sampler(3),
+        "scheduler": reference_base.scheduler(3),
         "safety_checker": None,
         "feature_extractor": None,
         "requires_safety_checker": False,
@@ -161,8 +160,8 @@ def test_a_layout_without_conditions_is_not_changed_by_its_neighbour_in_the_batc
     kind: ConditionType, files: Path, reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     steered = replace(PAIR, name="steered", conditions=(condition(files, kind),))
-    ready = [prepare(reference_base, layout, concepts) for layout in (PAIR, steered)]
-    together = compose(reference_base, ready, [3, 3], Method(), steps=3)
+    ready = [PUBLISHED.prepare(reference_base, layout, concepts) for layout in (PAIR, steered)]
+    together = compose(reference_base, PUBLISHED, ready, [3, 3], steps=3)
     for index, layout in enumerate((PAIR, steered)):
         alone = sample(reference_base, concepts, layout, *layout.conditions)
         assert (together[[index]] - alone).abs().max() < 1e-4 * alone.std()

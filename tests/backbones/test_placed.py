@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from toolkit.backbones import Base
-from toolkit.backbones.unet.conditioning import prepare
+from toolkit.backbones.low_rank import side_by_side
 from toolkit.backbones.unet.isolation import BLOCKED, blocked_counts, isolation
-from toolkit.backbones.unet.placed import side_by_side
 from toolkit.concept import Concept, LowRank
-from toolkit.layout.cells import Cells
+from toolkit.layout.cells import Cells, cell_mask, shares_of
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.method import Method, Preset
-from toolkit.sampling import compose, guidance_scales
+from toolkit.methods import LoraComposer, Method
+from toolkit.methods.lora_composer import BALANCED, PUBLISHED
+from toolkit.methods.plain import scales_of
+from toolkit.sampling import compose
 
 SIZE = (4, 6)
 REGIONS = (Cells(0, 3, 0, 3), Cells(1, 4, 2, 6), None)
@@ -31,21 +32,22 @@ PARTS = ("self_attention_injection", "query_injection", "closed_share", "word_bi
 def sample(
     base: Base, concepts: dict[str, Concept], method: Method, layout: Layout = PAIR, steps: int = 3
 ) -> torch.Tensor:
-    return compose(base, [prepare(base, layout, concepts)], [3], method, steps)[0]
+    return compose(base, method, [method.prepare(base, layout, concepts)], [3], steps)[0]
 
 
 def test_all_regions_at_once_are_what_a_loop_over_cells_gives() -> None:
     generator = torch.Generator().manual_seed(0)
     changes = [
-        {"map": LowRank(*(torch.randn(size, generator=generator) for size in ((r, 5), (7, r))))}
+        LowRank(*(torch.randn(size, generator=generator) for size in ((r, 5), (7, r))))
         for r in (2, 3, 4)
     ]
     x = torch.randn(2, 24, 5, generator=generator)
-    found = side_by_side(changes)["map"](x, REGIONS, SIZE)
+    shares = shares_of(torch.stack([cell_mask(cells, *SIZE) for cells in REGIONS])).flatten(1).T
+    found = side_by_side(changes, shares[None]).added(torch.zeros(2, 24, 7), x)
     for row in range(4):
         for column in range(6):
             own = [
-                change["map"](x[:, row * 6 + column])
+                change(x[:, row * 6 + column])
                 for change, cells in zip(changes, REGIONS, strict=True)
                 if cells is not None
                 and cells.top <= row < cells.bottom
@@ -57,8 +59,9 @@ def test_all_regions_at_once_are_what_a_loop_over_cells_gives() -> None:
 
 def test_a_region_without_a_change_of_a_map_adds_nothing_to_it() -> None:
     change = LowRank(torch.ones(1, 2), torch.ones(3, 1))
-    placed = side_by_side([{}, {"map": change}, {}])["map"]
-    found = placed(torch.ones(1, 24, 2), REGIONS, SIZE).unflatten(1, SIZE)
+    shares = shares_of(torch.stack([cell_mask(cells, *SIZE) for cells in REGIONS])).flatten(1).T
+    placed = side_by_side([None, change, None], shares[None])
+    found = placed.added(torch.zeros(1, 24, 3), torch.ones(1, 24, 2)).unflatten(1, SIZE)
     assert (found[0, 0, :2] == 0).all() and (found[0, 3, 4:] == 2).all()
     assert (found[0, 1, 2] == 1).all()  # shared with a region that changes nothing here
 
@@ -67,19 +70,10 @@ def test_a_region_without_a_change_of_a_map_adds_nothing_to_it() -> None:
 def test_every_part_of_the_balanced_preset_acts_by_itself(
     part: str, reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    value = getattr(Method(preset=Preset.BALANCED).constants, part)
-    published = sample(reference_base, concepts, Method())
-    changed = sample(reference_base, concepts, Method(**{part: value}))
+    value = getattr(BALANCED, part)
+    published = sample(reference_base, concepts, PUBLISHED)
+    changed = sample(reference_base, concepts, LoraComposer(**{part: value}))
     assert (changed - published).abs().max() > 1e-4 * published.std()
-
-
-def test_all_parts_switched_off_are_published_to_the_bit(
-    reference_base: Base, concepts: dict[str, Concept]
-) -> None:
-    off = Method(preset=Preset.BALANCED, **vars(Method().constants))
-    assert torch.equal(
-        sample(reference_base, concepts, off), sample(reference_base, concepts, Method())
-    )
 
 
 def test_closed_boxes_see_themselves_alone() -> None:
@@ -123,12 +117,12 @@ def test_a_region_may_have_a_guidance_scale_of_its_own(
     same = Layout(
         **(vars(PAIR) | {"regions": (Region(**(vars(dog) | {"guidance_scale": 7.5})), cat)})
     )
-    ready = [prepare(reference_base, layout, concepts) for layout in (PAIR, own)]
-    scales = guidance_scales(ready, 7.5, torch.zeros(2, 1, 24, 32))
+    ready = [PUBLISHED.prepare(reference_base, layout, concepts)[0] for layout in (PAIR, own)]
+    scales = scales_of(reference_base, ready, 7.5)
     assert isinstance(scales, torch.Tensor)
     assert (scales[0] == 7.5).all() and set(scales[1].unique().tolist()) == {2.0, 7.5}
     assert (scales[1, 0, 6:20, 18:30] == 2.0).all()
-    fast = Method(enhancement=False, fill_loss=False, region_loss=False)
+    fast = LoraComposer(enhancement=False, fill_loss=False, region_loss=False)
     plain = sample(reference_base, concepts, fast)
     assert torch.equal(sample(reference_base, concepts, fast, same), plain)
     assert not torch.equal(sample(reference_base, concepts, fast, own), plain)

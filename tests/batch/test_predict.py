@@ -20,7 +20,8 @@ from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.method import Method
+from toolkit.methods import LoraComposer, Method
+from toolkit.methods.lora_composer import PUBLISHED
 
 PAIR = Layout(
     name="pair",
@@ -75,7 +76,7 @@ def predict(
         inference_mode=inference_mode,
         callbacks=[writer],
     )
-    module = Composer(base, concepts, method or Method(), steps=2, guidance_scale=7.5)
+    module = Composer(base, concepts, method or PUBLISHED, steps=2, guidance_scale=7.5)
     data = Items(items, lambda width, height: batch_size)
     trainer.predict(module, datamodule=data, return_predictions=False)
     return writer
@@ -149,7 +150,7 @@ def test_a_failing_picture_does_not_take_its_batch_along(
 def test_a_destroyed_picture_is_failed_with_its_reason_and_has_no_file(
     picture_base: Base, concepts: dict[str, Concept], tmp_path: Path
 ) -> None:
-    writer = predict(picture_base, concepts, [Item(PAIR, 0)], tmp_path, Method(step_size=1e5))
+    writer = predict(picture_base, concepts, [Item(PAIR, 0)], tmp_path, LoraComposer(step_size=1e5))
     (row,) = parquet.read_table(write_manifest(tmp_path, "lora_composer")).to_pylist()
     assert (writer.failed, row["status"], row["image"]) == (1, "failed", None)
     assert "guidance has destroyed the picture at step 0" in row["error"]

@@ -14,9 +14,9 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from toolkit.backbones import Base
-from toolkit.backbones.low_rank import linear_maps
-from toolkit.backbones.unet.conditioning import POSITIVE, prepare
-from toolkit.backbones.unet.elsewhere import changes_elsewhere
+from toolkit.backbones.low_rank import changes_applied, linear_maps
+from toolkit.backbones.unet.conditioning import POSITIVE
+from toolkit.backbones.unet.inputs import Batch, pass_inputs
 from toolkit.cli import main
 from toolkit.concept import Concept, LowRank, load_concept
 from toolkit.concept.file import save_concept
@@ -26,8 +26,7 @@ from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format, read_sample
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.guidance import shares_of
-from toolkit.methods.method import Method
+from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.sampling import compose, initial_noise
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "concepts"
@@ -283,9 +282,11 @@ def test_plain_diffusers_makes_our_picture_of_what_we_export(
     file = write_foreign(plain, Format.DIFFUSERS, tmp_path / "dog.safetensors").files[0]
     layout = Layout("one", "<dog> on grass", 256, 192, background="dog")
     noise = initial_noise(tiny_base, 256, 192, [5])
-    ours = compose(tiny_base, [prepare(tiny_base, layout, {"dog": plain})], [5], Method(), 4, 7.5)
+    ours = compose(
+        tiny_base, PUBLISHED, [PUBLISHED.prepare(tiny_base, layout, {"dog": plain})], [5], 4, 7.5
+    )
     pipe = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None)
-    pipe.scheduler = tiny_base.sampler(4)
+    pipe.scheduler = tiny_base.scheduler(4)
     arguments = {"width": 256, "height": 192, "num_inference_steps": 4, "guidance_scale": 7.5}
     without = pipe("dog on grass", latents=noise, output_type="pt", **arguments).images
     pipe.load_lora_weights(file)
@@ -300,7 +301,9 @@ def test_a_background_that_changes_every_map_is_as_if_merged(tiny_base: Base) ->
     changes = changes_of(trained.unet)
     concept = Concept("dog", torch.zeros(0, 16, 32), (), changes, {}, trigger_words="dog")
     layout = Layout("one", "<dog> on grass", 256, 192, background="dog")
-    ours = compose(tiny_base, [prepare(tiny_base, layout, {"dog": concept})], [5], Method(), 3)
+    ours = compose(
+        tiny_base, PUBLISHED, [PUBLISHED.prepare(tiny_base, layout, {"dog": concept})], [5], 3
+    )
     unet = copy.deepcopy(tiny_base.unet)
     linears = linear_maps(unet)
     for path, pair in changes.items():
@@ -308,7 +311,7 @@ def test_a_background_that_changes_every_map_is_as_if_merged(tiny_base: Base) ->
         weight.data += (pair.up @ pair.down).reshape(weight.shape)
     plain = Concept("dog", torch.zeros(0, 16, 32), (), {}, {}, trigger_words="dog")
     merged = replace(tiny_base, unet=unet)
-    slow = compose(merged, [prepare(merged, layout, {"dog": plain})], [5], Method(), 3)
+    slow = compose(merged, PUBLISHED, [PUBLISHED.prepare(merged, layout, {"dog": plain})], [5], 3)
     assert (ours - slow).abs().max() < 1e-4 * slow.std()
 
 
@@ -321,10 +324,10 @@ def test_what_a_lora_changes_outside_attention_stays_in_its_box(tiny_base: Base)
     layout = Layout("one", "a dog", 256, 192, (Region("dog", "<dog>", (0.0, 0.0, 0.5, 1.0)),))
     outputs = []
     for own in (nothing, concept):
-        conditioning = prepare(tiny_base, layout, {"dog": own})
-        shares = shares_of([conditioning], (POSITIVE,))
+        (ready,) = PUBLISHED.prepare(tiny_base, layout, {"dog": own})
+        batch = Batch(tiny_base, (ready,), PUBLISHED.regional, (POSITIVE,))
         x = torch.ones(1, 24 * 32, columns)
-        with changes_elsewhere(tiny_base, shares, Method(), (24, 32)):
+        with changes_applied(tiny_base.linears, pass_inputs(batch).elsewhere):
             outputs.append(tiny_base.unet.get_submodule(path)(x))
     moved = (outputs[1] - outputs[0]).abs().sum(dim=-1).unflatten(1, (24, 32))
     assert (moved[:, :, :16] > 0).all() and (moved[:, :, 16:] == 0).all()

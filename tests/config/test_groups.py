@@ -1,5 +1,6 @@
 """Which value holds when a file, a model's section and the person each give one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from toolkit.config import read_compose, read_sample, read_train
 from toolkit.config.lookup import SHIPPED, choices, find_config
 from toolkit.layout.mapping import layout_from_mapping
-from toolkit.methods.method import Preset
+from toolkit.methods.lora_composer import PAPER
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_model_brings_values_that_the_person_overrides(elsewhere: Path) -> Non
     assert (training.training.steps, training.training.rank) == (7, 8)
     assert training.training.batch_size == 4
     composing = read_compose(["layout=scene1", "model=own", "method.top_share=0.1"])
-    assert (composing.method.preset, composing.method.top_share) == (Preset.PAPER, 0.1)
+    assert composing.method == replace(PAPER, top_share=0.1)
     assert composing.sampling.steps == 9
     assert composing.model.name == "own"
 

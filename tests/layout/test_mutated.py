@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from toolkit.backbones.unet.conditioning import voices
 from toolkit.batch.run import folder_of
 from toolkit.concept import Concept
 from toolkit.concept.concept import tokens_of
@@ -20,6 +19,7 @@ from toolkit.layout.files import read_layouts, read_lines
 from toolkit.layout.layout import Layout
 from toolkit.layout.mapping import layout_from_mapping, layout_to_mapping
 from toolkit.methods.prompts import remarks_on
+from toolkit.methods.reading import own_prompts
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -124,7 +124,7 @@ def test_a_mutated_layout_is_a_layout_or_an_input_error() -> None:
         assert layout_from_mapping(layout_to_mapping(layout), "again") == layout
         json.dumps(layout_to_mapping(layout), allow_nan=False).encode()
         concepts = {name: concept(Path(name).stem or "x") for name in layout.concepts}
-        voices(layout, concepts)
+        own_prompts(layout, concepts)
         remarks_on(layout, concepts)
 
 
@@ -181,7 +181,7 @@ def test_any_prompt_is_a_layout_or_an_input_error() -> None:
             config = read_sample(["concept=dog", f"prompt={prompt}"])
             name = folder_of(config.prompt, "dog")
             layout = Layout(name, config.prompt, 64, 64, background="dog")
-            voices(layout, {"dog": concept("dog")})
+            own_prompts(layout, {"dog": concept("dog")})
             remarks_on(layout, {"dog": concept("dog")})
 
         fine_or_input_error(read)

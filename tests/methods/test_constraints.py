@@ -8,8 +8,10 @@ import torch
 from toolkit.backbones.unet.isolation import blocked_counts, isolation
 from toolkit.layout.cells import Cells, cell_mask, cells_of
 from toolkit.methods import constraints
-from toolkit.methods.method import Method, Preset
-from toolkit.methods.objective import RegionTerms, region_terms, total_loss
+from toolkit.methods.constraints import Top
+from toolkit.methods.lora_composer import PAPER, PUBLISHED, LoraComposer
+from toolkit.methods.objective import Terms, losses_of, terms_of
+from toolkit.methods.places import Places, places_on
 from toolkit.methods.reinitialisation import best_window, move_noise, rescale_paper
 
 HEIGHT, WIDTH = 6, 9
@@ -27,6 +29,31 @@ def own() -> torch.Tensor:
     return scores.softmax(dim=-1)
 
 
+MASK = cell_mask(CELLS, HEIGHT, WIDTH)
+
+
+def places(regions: int = 1) -> Places:
+    """One picture whose regions all have the box, and two tokens each."""
+    return places_on(
+        (HEIGHT, WIDTH),
+        ((CELLS,) * regions,),
+        [[(3, 4)] * regions],
+        [torch.stack([MASK] * regions)],
+        0.2,
+        True,
+        torch.device("cpu"),
+    )
+
+
+def leaks(mask: torch.Tensor) -> torch.Tensor:
+    inside = mask.flatten().bool()
+    return inside[:, None] & ~inside
+
+
+def top(count: int) -> Top:
+    return Top(torch.tensor(count), count)
+
+
 def gauss(row: int, column: int) -> float:
     y = -1 + 2 * row / (CELLS.height - 1)
     x = -1 + 2 * column / (CELLS.width - 1)
@@ -37,21 +64,21 @@ def test_enhancement_is_one_minus_the_mean_of_the_strongest_weighted_cells(
     attention: torch.Tensor,
 ) -> None:
     peak = max(gauss(r, c) for r in range(CELLS.height) for c in range(CELLS.width))
-    top = int(0.2 * 24)
-    weight = constraints.gaussian_weight(CELLS.height, CELLS.width, attention.device)
-    found = constraints.enhancement_loss(attention, CELLS, weight, top)
+    most = int(0.2 * 24)
+    (weight,) = places().weight[0]
+    found = constraints.enhancement_loss(attention, MASK, weight, top(most))
     for token in range(2):
         values = [
             float(attention[token, CELLS.top + r, CELLS.left + c]) * gauss(r, c) / peak
             for r in range(CELLS.height)
             for c in range(CELLS.width)
         ]
-        expected = 1 - sum(sorted(values, reverse=True)[:top]) / top
+        expected = 1 - sum(sorted(values, reverse=True)[:most]) / most
         assert float(found[token]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_paper_fill_takes_maxima_over_the_whole_map_and_one_mean(attention: torch.Tensor) -> None:
-    found = constraints.fill_loss_paper(attention, CELLS)
+    found = constraints.fill_loss_paper(attention, MASK)
     for token in range(2):
         a = attention[token]
         gaps = [1 - max(float(a[i, j]) for i in range(HEIGHT)) for j in range(2, 8)]
@@ -60,9 +87,7 @@ def test_paper_fill_takes_maxima_over_the_whole_map_and_one_mean(attention: torc
 
 
 def test_published_fill_masks_first_and_averages_over_the_axis(attention: torch.Tensor) -> None:
-    columns, rows = constraints.fill_loss_published(
-        attention, cell_mask(CELLS, HEIGHT, WIDTH, attention.device)
-    )
+    columns, rows = constraints.fill_loss_published(attention, MASK)
     for token in range(2):
         a = attention[token]
         x = [1 - max(float(a[i, j]) for i in range(1, 5)) for j in range(2, 8)]
@@ -73,30 +98,54 @@ def test_published_fill_masks_first_and_averages_over_the_axis(attention: torch.
 
 def test_region_loss_is_the_strongest_leak_out_of_the_box(own: torch.Tensor) -> None:
     inside = [r * WIDTH + c for r in range(1, 5) for c in range(2, 8)]
-    leaks = sorted(
+    strongest = sorted(
         (float(own[q, k]) for q in inside for k in range(HEIGHT * WIDTH) if k not in inside),
         reverse=True,
     )
-    mask = cell_mask(CELLS, HEIGHT, WIDTH, own.device)
-    found = constraints.region_loss(own, mask, top=4)
-    assert float(found) == pytest.approx(sum(leaks[:4]) / 4, rel=1e-5)
+    found = constraints.region_loss(own, leaks(MASK), top(4))
+    assert float(found) == pytest.approx(sum(strongest[:4]) / 4, rel=1e-5)
 
 
-def test_region_loss_of_a_box_that_fills_the_canvas_is_zero(own: torch.Tensor) -> None:
-    assert float(constraints.region_loss(own, torch.ones(HEIGHT, WIDTH), top=4)) == 0
+def test_region_loss_of_a_box_that_fills_the_canvas_is_zero(
+    attention: torch.Tensor, own: torch.Tensor
+) -> None:
+    whole = Cells(0, HEIGHT, 0, WIDTH)
+    grid = (HEIGHT, WIDTH)
+    device = torch.device("cpu")
+    reach = [torch.ones(1, *grid)]
+    full = places_on(grid, ((whole,),), [[(3, 4)]], reach, 0.2, True, device)
+    assert float(terms_of(attention[None, None], own[None], full, PUBLISHED).region) == 0
 
 
 def test_paper_loss_averages_tokens_and_uses_the_papers_weights(
     attention: torch.Tensor, own: torch.Tensor
 ) -> None:
-    method = Method(preset=Preset.PAPER)
-    terms = region_terms(attention, own, CELLS, method)
-    weight = constraints.gaussian_weight(CELLS.height, CELLS.width, attention.device)
-    ce = constraints.enhancement_loss(attention, CELLS, weight, 4).mean()
-    fill = constraints.fill_loss_paper(attention, CELLS).mean()
-    region = constraints.region_loss(own, cell_mask(CELLS, HEIGHT, WIDTH, own.device), 4)
+    two = places(regions=2)
+    terms = terms_of(attention.expand(1, 2, -1, -1, -1), own[None], two, PAPER)
+    ce = constraints.enhancement_loss(attention, MASK, places().weight[0, 0], top(4)).mean()
+    fill = constraints.fill_loss_paper(attention, MASK).mean()
+    region = constraints.region_loss(own, leaks(MASK), top(4))
     expected = 2 * (ce + 0.25 * fill + 0.8 * region)
-    assert float(total_loss([terms, terms], method)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(losses_of(terms, two, PAPER)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_region_with_fewer_tokens_in_a_batch_loses_what_it_loses_alone(
+    attention: torch.Tensor, own: torch.Tensor
+) -> None:
+    grid, device = (HEIGHT, WIDTH), torch.device("cpu")
+    small, reach = Cells(0, 3, 0, 4), torch.zeros(1, HEIGHT, WIDTH)
+    alone = places_on(grid, ((small,),), [[(3,)]], [reach], 0.2, True, device)
+    both = places_on(
+        grid, ((CELLS, CELLS), (small,)), [[(3, 4)] * 2, [(3,)]],
+        [reach.expand(2, -1, -1), reach], 0.2, True, device,
+    )  # fmt: skip
+    maps = attention.expand(2, 2, -1, -1, -1)
+    for method in (PUBLISHED, PAPER):
+        expected = losses_of(
+            terms_of(attention[None, None, :1], own[None], alone, method), alone, method
+        )
+        found = losses_of(terms_of(maps, own.expand(2, -1, -1), both, method), both, method)
+        assert float(found[1]) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +155,10 @@ def test_paper_loss_averages_tokens_and_uses_the_papers_weights(
 def test_a_switch_turns_off_its_own_constraint_alone(
     switch: str, term: str, attention: torch.Tensor, own: torch.Tensor
 ) -> None:
-    on = vars(region_terms(attention, own, CELLS, Method()))
-    off = vars(region_terms(attention, own, CELLS, Method(**{switch: False})))
-    for name in RegionTerms.__dataclass_fields__:
+    maps = attention[None, None]
+    on = vars(terms_of(maps, own[None], places(), PUBLISHED))
+    off = vars(terms_of(maps, own[None], places(), LoraComposer(**{switch: False})))
+    for name in Terms.__dataclass_fields__:
         same = torch.equal(on[name], off[name])
         assert same != (name == term or (name == "fill_y" and term == "fill_x"))
 

@@ -5,13 +5,12 @@ import re
 import pytest
 import torch
 
-from toolkit.backbones.unet.conditioning import voices
 from toolkit.concept import Concept
 from toolkit.concept.concept import tokens_of
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.prompts import check_tokens_differ, remarks_on
-from toolkit.methods.rivals import described, joint_prompt
+from toolkit.methods.prompts import check_tokens_differ, described, joint_prompt, remarks_on
+from toolkit.methods.reading import own_prompts
 
 LEFT, RIGHT = (0.05, 0.1, 0.4, 0.9), (0.5, 0.1, 0.9, 0.9)
 
@@ -36,7 +35,7 @@ def layout(prompt: str = "a picture", **change: object) -> Layout:
 
 
 def canvas(own: Layout) -> str:
-    return voices(own, CONCEPTS)[0].prompt
+    return own_prompts(own, CONCEPTS)[0].text
 
 
 def test_a_name_that_is_anothers_token_is_the_name_on_the_canvas() -> None:
@@ -61,7 +60,7 @@ def test_a_region_says_its_own_tokens_and_the_others_class_words() -> None:
         Region("dog1", "<dog1> by <dog>", RIGHT),
         Region("rex", "<rex> by <dog2>", RIGHT),
     )
-    said = [voice.prompt for voice in voices(layout(regions=regions), CONCEPTS)[1]]
+    said = [prompt.text for prompt in own_prompts(layout(regions=regions), CONCEPTS)[1]]
     assert said == [
         "<dog1> <dog2> and <dog1>, <dog2>",
         "<dog11> <dog12> by dog",

@@ -8,12 +8,13 @@ import torch
 
 from toolkit.backbones import Base
 from toolkit.backbones.low_rank import linear_maps
-from toolkit.backbones.unet.conditioning import Voice, condition
+from toolkit.backbones.prompts import Prompt
+from toolkit.backbones.unet.conditioning import condition
 from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 from toolkit.layout.layout import Layout, Region
-from toolkit.methods.method import Sampler
-from toolkit.methods.rivals import PLAIN, compose_rival, joint_prompt, prepare_rival, scene_of
+from toolkit.methods import KINDS, Method
+from toolkit.methods.prompts import joint_prompt, scene_of
 from toolkit.sampling import Step, compose
 
 PAIR = Layout(
@@ -29,26 +30,28 @@ PAIR = Layout(
 ONE = replace(PAIR, regions=PAIR.regions[:1])
 
 
+MERGE, PROMPT_ONLY = KINDS["merge"](), KINDS["prompt_only"]()
+SWITCH, COMPOSITE = KINDS["lora_switch"](), KINDS["lora_composite"]()
+
+
 def first_step(
-    base: Base, concepts: dict[str, Concept], layout: Layout, sampler: Sampler
+    base: Base, concepts: dict[str, Concept], layout: Layout, method: Method
 ) -> torch.Tensor:
     seen: list[Step] = []
-    views = prepare_rival(base, layout, concepts, sampler)
-    compose_rival(base, [views], [1], sampler, 2, watch=seen.append)
+    compose(base, method, [method.prepare(base, layout, concepts)], [1], 2, watch=seen.append)
     return seen[0].latents[0]
 
 
 def sample(
-    base: Base, concepts: dict[str, Concept], layout: Layout, sampler: Sampler
+    base: Base, concepts: dict[str, Concept], layout: Layout, method: Method
 ) -> torch.Tensor:
-    views = prepare_rival(base, layout, concepts, sampler)
-    return compose_rival(base, [views], [1], sampler, 3)[0]
+    return compose(base, method, [method.prepare(base, layout, concepts)], [1], 3)[0]
 
 
 def test_merging_is_adding_every_lora_to_the_weights(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    ours = sample(reference_base, concepts, PAIR, Sampler.MERGE)
+    ours = sample(reference_base, concepts, PAIR, MERGE)
     unet, text_encoder = copy.deepcopy((reference_base.unet, reference_base.text_encoder))
     for name in ("dog", "cat"):
         own = concepts[name]
@@ -58,26 +61,24 @@ def test_merging_is_adding_every_lora_to_the_weights(
                 linears[path].weight.data += own.scale * (pair.up @ pair.down).float()
     by_hand = replace(reference_base, unet=unet, text_encoder=text_encoder)
     tokens_only = merged([concepts["dog"], concepts["cat"]], [0.0, 0.0])
-    voice = Voice(tokens_only, "a <dog1> <dog2> and a <cat1> <cat2>", "")
-    slow = compose(by_hand, [condition(by_hand, PAIR, voice, [])], [1], PLAIN, 3)[0]
+    prompt = Prompt("a <dog1> <dog2> and a <cat1> <cat2>", change=tokens_only)
+    slow = compose(by_hand, MERGE, [(condition(by_hand, PAIR, prompt),)], [1], 3)[0]
     assert (ours - slow).abs().max() < 1e-4 * slow.std()
 
 
 def test_prompt_only_knows_no_concept(reference_base: Base, concepts: dict[str, Concept]) -> None:
     plain = Layout(name="plain", prompt="a dog and a cat", width=256, height=192)
-    ours = sample(reference_base, concepts, PAIR, Sampler.PROMPT_ONLY)
-    voice = Voice(None, plain.prompt, "")
-    expected = compose(
-        reference_base, [condition(reference_base, plain, voice, [])], [1], PLAIN, 3
-    )[0]
+    ours = sample(reference_base, concepts, PAIR, PROMPT_ONLY)
+    ready = condition(reference_base, plain, Prompt(plain.prompt))
+    expected = compose(reference_base, MERGE, [(ready,)], [1], 3)[0]
     assert torch.equal(ours, expected)
 
 
-@pytest.mark.parametrize("sampler", [Sampler.LORA_SWITCH, Sampler.LORA_COMPOSITE])
+@pytest.mark.parametrize("sampler", [SWITCH, COMPOSITE])
 def test_with_one_concept_there_is_nothing_to_switch_or_average(
-    sampler: Sampler, reference_base: Base, concepts: dict[str, Concept]
+    sampler: Method, reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    merge = sample(reference_base, concepts, ONE, Sampler.MERGE)
+    merge = sample(reference_base, concepts, ONE, MERGE)
     assert (sample(reference_base, concepts, ONE, sampler) - merge).abs().max() < 1e-4 * merge.std()
 
 
@@ -87,21 +88,22 @@ def test_switching_starts_with_the_first_lora_and_averaging_uses_both(
     alone = []
     for weights in ([1.0, 0.0], [0.0, 1.0]):
         single = merged([concepts["dog"], concepts["cat"]], weights)
-        view = condition(reference_base, PAIR, Voice(single, joint_prompt(PAIR, concepts), ""), [])
+        prompt = Prompt(joint_prompt(PAIR, concepts), change=single)
+        view = (condition(reference_base, PAIR, prompt),)
         seen: list[Step] = []
-        compose(reference_base, [view], [1], PLAIN, 2, watch=seen.append)
+        compose(reference_base, MERGE, [view], [1], 2, watch=seen.append)
         alone.append(seen[0].latents[0])
-    switched = first_step(reference_base, concepts, PAIR, Sampler.LORA_SWITCH)
-    averaged = first_step(reference_base, concepts, PAIR, Sampler.LORA_COMPOSITE)
+    switched = first_step(reference_base, concepts, PAIR, SWITCH)
+    averaged = first_step(reference_base, concepts, PAIR, COMPOSITE)
     assert (switched - alone[0]).abs().max() < 1e-4 * alone[0].std()
     # The solver's first step is linear in the prediction, so the mean passes through it.
     assert (averaged - (alone[0] + alone[1]) / 2).abs().max() < 1e-4 * averaged.std()
     assert (alone[0] - alone[1]).abs().max() > 1e-3 * alone[0].std()
 
 
-@pytest.mark.parametrize("sampler", [Sampler.REGIONAL_PROMPT, Sampler.REGIONAL_TOKENS])
+@pytest.mark.parametrize("sampler", [KINDS["regional_prompt"](), KINDS["regional_tokens"]()])
 def test_each_box_hears_its_own_prompt(
-    sampler: Sampler, reference_base: Base, concepts: dict[str, Concept]
+    sampler: Method, reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
     standing = replace(PAIR.regions[0], prompt="<dog>, standing on a rock")
     other = replace(PAIR, regions=(standing, PAIR.regions[1]))
@@ -146,5 +148,5 @@ def test_the_empty_scene_knows_neither_boxes_nor_concepts(
 ) -> None:
     layout = replace(PAIR, prompt="a dog and a cat in the park")
     plain = Layout(name="plain", prompt="in the park", width=256, height=192)
-    expected = sample(reference_base, {}, plain, Sampler.PROMPT_ONLY)
-    assert torch.equal(sample(reference_base, concepts, layout, Sampler.EMPTY_SCENE), expected)
+    expected = sample(reference_base, {}, plain, PROMPT_ONLY)
+    assert torch.equal(sample(reference_base, concepts, layout, KINDS["empty_scene"]()), expected)

@@ -1,17 +1,19 @@
 """What bounds a guidance update: where it acts, how far it goes, what it keeps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from toolkit.backbones import Base
-from toolkit.backbones.unet.conditioning import prepare
+from toolkit.backbones import Base, Passes
 from toolkit.concept import Concept
-from toolkit.layout.cells import Cells
+from toolkit.layout.cells import Cells, cell_mask
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods.guidance import refine
-from toolkit.methods.method import Method, Preset
+from toolkit.methods.lora_composer import BALANCED, LoraComposer
 from toolkit.methods.objective import worst_first
-from toolkit.methods.pace import Pace
+from toolkit.methods.pace import Pace, start
+from toolkit.methods.places import places_of
 from toolkit.methods.update import limited, reach_of, with_statistics_of
 from toolkit.sampling import initial_noise
 
@@ -24,20 +26,30 @@ PAIR = Layout(
     regions=(Region("dog", "<dog>", LEFT), Region("cat", "<cat>", RIGHT)),
 )
 IN_LEFT, IN_RIGHT = (slice(0, 24), slice(0, 16)), (slice(6, 18), slice(16, 32))
-PUBLISHED_MOVES = Method(step_size=2000.0)  # the tiny base's gradients are small
+PUBLISHED_MOVES = LoraComposer(step_size=2000.0)  # the tiny base's gradients are small
 
 
-def move(base: Base, concepts: dict[str, Concept], method: Method, *paces: Pace) -> torch.Tensor:
+def move(
+    base: Base, concepts: dict[str, Concept], method: LoraComposer, *paces: Pace
+) -> torch.Tensor:
     """(channels, h, w): how far one update moves the latents."""
     noise = initial_noise(base, 256, 192, [3])
-    ready = [prepare(base, PAIR, concepts)]
-    step_size = method.constants.step_size
-    moved, _ = refine(base, noise, torch.tensor(600), ready, method, step_size, paces or None)
+    ready = method.prepare(base, PAIR, concepts)
+    moved, _ = refine(
+        Passes(base, ready, method.regional),
+        noise,
+        torch.tensor(600),
+        [0],
+        places_of(base, ready, method.top_share, method.gaussian_weight),
+        method,
+        method.step_size,
+        paces or [start(2, method)],
+    )
     return (moved - noise)[0]
 
 
-def switched(**parts: object) -> Method:
-    return Method(step_size=2000.0, **parts)  # type: ignore[arg-type]
+def switched(**parts: object) -> LoraComposer:
+    return LoraComposer(step_size=2000.0, **parts)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -87,7 +99,7 @@ def test_what_moves_keeps_its_mean_and_deviation(
 def test_a_region_that_has_stopped_is_not_moved(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    method = Method(preset=Preset.BALANCED)
+    method = BALANCED
     found = move(reference_base, concepts, method, Pace((1.0, 0.0), (9.0, 9.0)))
     (rows, columns), (other_rows, other_columns) = IN_LEFT, IN_RIGHT
     assert (found[:, other_rows, other_columns] == 0).all()
@@ -95,7 +107,7 @@ def test_a_region_that_has_stopped_is_not_moved(
 
 
 def test_a_slower_region_goes_less_far(reference_base: Base, concepts: dict[str, Concept]) -> None:
-    method = Method(preset=Preset.BALANCED, update_limit=0.0, keep_statistics=False)
+    method = replace(BALANCED, update_limit=0.0, keep_statistics=False)
     full = move(reference_base, concepts, method)[:, *IN_LEFT]
     half = move(reference_base, concepts, method, Pace((0.5, 1.0), (9.0, 9.0)))[:, *IN_LEFT]
     assert half.norm() < 0.9 * full.norm()
@@ -117,9 +129,11 @@ def test_limited_against_a_loop() -> None:
 
 def test_a_reach_is_the_cells_of_the_regions_that_still_move() -> None:
     boxes = [[Cells(0, 2, 0, 2), Cells(1, 3, 1, 3)], [Cells(0, 1, 0, 3), None]]
-    reach = reach_of(boxes, [[1.0, 0.0], [0.5, 1.0]], torch.zeros(2, 1, 3, 3))
+    regions = torch.stack([torch.stack([cell_mask(own, 3, 3) for own in one]) for one in boxes])
+    reach = reach_of(regions, torch.tensor([[1.0, 0.0], [0.5, 1.0]]))
     assert reach[0, 0].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert reach[1, 0].tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
+    assert reach_of(regions, torch.tensor([[0.0], [1.0]])).amax(dim=(1, 2, 3)).tolist() == [0, 1]
 
 
 def test_statistics_are_each_pictures_own_and_a_picture_without_reach_stays() -> None:
@@ -134,5 +148,6 @@ def test_statistics_are_each_pictures_own_and_a_picture_without_reach_stays() ->
 
 
 def test_the_worst_off_region_weighs_most_and_the_mean_weight_is_one() -> None:
-    assert worst_first(torch.tensor([2.0, 6.0, 4.0])).tolist() == [0.5, 1.5, 1.0]
-    assert worst_first(torch.tensor([7.0])).tolist() == [1.0]
+    losses = torch.tensor([[2.0, 6.0, 4.0], [7.0, 0.0, 0.0]])
+    found = worst_first(losses, torch.tensor([[3.0], [1.0]]))
+    assert found.tolist() == [[0.5, 1.5, 1.0], [1.0, 0.0, 0.0]]

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Base
-from toolkit.backbones.low_rank import changes_applied
+from toolkit.backbones.low_rank import (
+    LowRank,
+    SideBySide,
+    changes_applied,
+    linear_maps,
+    side_by_side,
+)
 from toolkit.backbones.unet.text import encode_layerwise, tokenise
 from toolkit.concept import Concept
 from toolkit.errors import InputError
@@ -20,6 +26,12 @@ from toolkit.training.ed_lora import (
 )
 
 PROMPT = "a photo of <rex1> <rex2> on grass"
+
+
+def alone(changes: dict[str, LowRank]) -> dict[str, SideBySide]:
+    """One concept's changes, everywhere."""
+    return {path: side_by_side([pair.to(torch.device("cpu"), torch.float32)], None)
+            for path, pair in changes.items()}  # fmt: skip
 
 
 def generator() -> torch.Generator:
@@ -91,8 +103,8 @@ def test_an_exported_concept_acts_as_the_injected_lora_did(tiny_base: Base) -> N
             encodings = encoded(tiny_base, concept.embeddings)
             expected = output(tiny_base, encodings)
         with (
-            changes_applied(tiny_base.text_encoder, concept.text_encoder, concept.scale),
-            changes_applied(tiny_base.unet, concept.unet, concept.scale),
+            changes_applied(linear_maps(tiny_base.text_encoder), alone(concept.text_encoder)),
+            changes_applied(linear_maps(tiny_base.unet), alone(concept.unet)),
         ):
             found = encoded(tiny_base, concept.embeddings)
             assert torch.allclose(found, encodings, atol=1e-5)

@@ -1,6 +1,10 @@
-"""Low-rank changes of linear maps, and letting them act on a network that stays as it is."""
+"""Low-rank changes of linear maps, and letting them act on a network that stays as it is.
 
-from collections.abc import Iterator, Mapping
+However many concepts change a map, and wherever each acts, all of it is two products: x down,
+weighted rank by rank with where that rank's owner acts, times up.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,6 +33,48 @@ class LowRank:
         return self if factor == 1.0 else LowRank(self.down, self.up * factor)
 
 
+@dataclass(frozen=True)
+class SideBySide:
+    """What several owners change of one linear map, their ranks side by side.
+
+    down: (in, ranks). up: (ranks, out). shares: broadcast over (rows, cells, ranks), how much of
+    each rank acts where; None: all of it everywhere.
+    """
+
+    down: Tensor
+    up: Tensor
+    shares: Tensor | None = None
+
+    def inner(self, x: Tensor) -> Tensor:
+        """(rows, cells, in) to (rows, cells, ranks)."""
+        inner = x @ self.down
+        return inner if self.shares is None else inner * self.shares
+
+    def outer(self, output: Tensor, inner: Tensor) -> Tensor:
+        """`output`, (rows, cells, out), with the change put to it that `inner` gives."""
+        flat = torch.addmm(output.flatten(0, -2), inner.flatten(0, -2), self.up)
+        return flat.view_as(output)
+
+    def added(self, output: Tensor, x: Tensor) -> Tensor:
+        """`output`, (rows, cells, out), the map's own of `x`, with the change put to it."""
+        return self.outer(output, self.inner(x))
+
+
+def side_by_side(changes: Sequence[LowRank | None], weights: Tensor | None) -> SideBySide:
+    """The changes that owners make of one map, as one.
+
+    changes: by owner; None where it makes none, but not all. weights: broadcast over (rows, cells,
+    owners), how much each owner's change acts where; None: all of it everywhere.
+    """
+    there = [change for change in changes if change is not None]
+    down = torch.cat([change.down for change in there]).T.contiguous()
+    up = torch.cat([change.up for change in there], dim=1).T.contiguous()
+    if weights is None:
+        return SideBySide(down, up)
+    owner = [n for n, change in enumerate(changes) if change for _ in range(len(change.down))]
+    return SideBySide(down, up, weights[..., owner].to(down))
+
+
 def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
     """All linear maps of a U-Net or text encoder by path, without a leading `text_model.`.
 
@@ -44,29 +90,34 @@ def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn
 
 @contextmanager
 def changes_applied(
-    module: nn.Module, changes: Mapping[str, LowRank], scale: float
+    maps: Mapping[str, nn.Module], changes: Mapping[str, SideBySide]
 ) -> Iterator[None]:
-    """Add `scale` times each low-rank product to the output of its linear map in `module`.
+    """Let each change act on the output of its linear map, for the length of the block.
 
-    The weights are not touched, so leaving the block restores the module exactly.
+    maps: by path, `linear_maps` of the module. What a convolution reads and gives is (rows,
+    channels, height, width), and its cells are taken row by row. The weights are not touched, so
+    leaving the block restores the module exactly.
     """
-    linears = linear_maps(module)
     handles = []
     try:
-        for path, pair in changes.items():
-            device, dtype = linears[path].weight.device, linears[path].weight.dtype
-            change = pair.scaled(scale).to(device, dtype)
-
-            def add(
-                _module: nn.Module,
-                inputs: tuple[Tensor, ...],
-                output: Tensor,
-                change: LowRank = change,
-            ) -> Tensor:
-                return output + change(inputs[0])
-
-            handles.append(linears[path].register_forward_hook(add))
+        for path, change in changes.items():
+            handles.append(maps[path].register_forward_hook(_adding(change)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _adding(change: SideBySide):  # type: ignore[no-untyped-def]
+    def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if output.ndim == 4:
+            rows = change.added(_as_cells(output), _as_cells(inputs[0]))
+            return rows.transpose(1, 2).unflatten(2, output.shape[2:])
+        return change.added(output, inputs[0])
+
+    return add
+
+
+def _as_cells(picture: Tensor) -> Tensor:
+    """(rows, channels, height, width) as (rows, cells, channels)."""
+    return picture.flatten(2).transpose(1, 2)

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from toolkit.backbones.unet.fingerprint import weights_fingerprint
 from toolkit.files import sha256_of, whole_file
 from toolkit.layout.layout import Layout
 from toolkit.layout.mapping import layout_to_mapping
-from toolkit.methods.method import Method
+from toolkit.methods import Method, record_of
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def recipe_of(
         },
         concepts={name: sha256_of(path) for name, path in concepts.items()},
         conditions={path: _sha256_of_all(Path(path)) for path in conditions},
-        method=asdict(method),
+        method=record_of(method),
         steps=steps,
         guidance_scale=guidance_scale,
     )

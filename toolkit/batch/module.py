@@ -9,15 +9,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from toolkit.backbones import Base
-from toolkit.backbones.unet.conditioning import Conditioning, prepare
+from toolkit.backbones import Base, Conditioning
 from toolkit.batch.journal import Item
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError, one_line, ran_out_of_memory
 from toolkit.layout.layout import Layout
+from toolkit.methods import Method
 from toolkit.methods.guidance import Guidance
-from toolkit.methods.method import Method, Preset, Sampler
-from toolkit.methods.rivals import compose_rival, prepare_rival
 from toolkit.sampling import Step, compose
 from toolkit.tracking.figures import RefinedStep
 
@@ -90,15 +88,13 @@ class Composer(LightningModule):
             if step.number >= 0:
                 self.on_step(len(batch))
             for index, guidance in step.guidance.items():
-                done[index].steps.append(refined_step(step.number, guidance, self.method))
+                done[index].steps.append(refined_step(step.number, guidance))
 
         ready = [self.conditioning(item.layout) for item in batch]
         seeds = [item.seed for item in batch]
-        sampling = (self.steps, self.guidance_scale, watch)
-        if self.method.sampler is Sampler.LORA_COMPOSER:
-            latents = compose(self.base, [own for (own,) in ready], seeds, self.method, *sampling)
-        else:
-            latents = compose_rival(self.base, ready, seeds, self.method.sampler, *sampling)
+        latents = compose(
+            self.base, self.method, ready, seeds, self.steps, self.guidance_scale, watch
+        )
         with torch.no_grad():
             pixels = self.base.decode(latents) if self.base.vae is not None else None
         seconds = (time.perf_counter() - started) / len(batch)
@@ -111,11 +107,7 @@ class Composer(LightningModule):
     def conditioning(self, layout: Layout) -> tuple[Conditioning, ...]:
         """The layout, encoded; kept while items of the same layout follow one another."""
         if layout.name not in self.ready:
-            if self.method.sampler is Sampler.LORA_COMPOSER:
-                ready: tuple[Conditioning, ...] = (prepare(self.base, layout, self.concepts),)
-            else:
-                ready = prepare_rival(self.base, layout, self.concepts, self.method.sampler)
-            self.ready = {layout.name: ready}
+            self.ready = {layout.name: self.method.prepare(self.base, layout, self.concepts)}
         return self.ready[layout.name]
 
 
@@ -132,22 +124,11 @@ def failure(item: Item, error: Exception) -> Composition:
     )
 
 
-def refined_step(number: int, guidance: Guidance, method: Method) -> RefinedStep:
+def refined_step(number: int, guidance: Guidance) -> RefinedStep:
     """What the figures show of one refined step of one picture."""
-    paper = method.preset is Preset.PAPER
-
-    def collect(values: Tensor) -> float:
-        return float(values.mean() if paper else values.sum())
-
-    ce_weight, fill_weight, region_weight = method.weights
-    terms = guidance.terms
+    parts = {name: float(part.sum()) for name, part in guidance.parts.items()}
     return RefinedStep(
         number=number,
-        losses={
-            "enhancement": ce_weight * sum(collect(term.enhancement) for term in terms),
-            "fill": fill_weight * sum(collect(term.fill_x + term.fill_y) for term in terms),
-            "region": region_weight * sum(float(term.region) for term in terms),
-            "total": guidance.loss,
-        },
+        losses=parts | {"total": guidance.loss},
         maps=tuple(tokens.sum(dim=0).cpu() for tokens in guidance.maps),
     )

@@ -46,8 +46,9 @@ from toolkit.errors import InputError, RunError, one_line
 from toolkit.files import check_writable
 from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
 from toolkit.layout.layout import Layout, is_file, name_of
+from toolkit.methods import Method
 from toolkit.methods.checks import check
-from toolkit.methods.method import Method
+from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.tracking.wandb import CompositionTable
 from toolkit.tracking.wandb_settings import check_wandb
 from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
@@ -122,7 +123,7 @@ def sample(config: SampleConfig) -> int:
         folder=config.output_dir / "sample" / config.model.name / config.concept,
         output_dir=config.output_dir,
         model=config.model,
-        method=Method(),
+        method=PUBLISHED,
         sampling=config.sampling,
         trainer=config.trainer,
         logger=LoggerConfig(kind="none"),

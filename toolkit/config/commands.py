@@ -19,6 +19,7 @@ from toolkit.config.arguments import (
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
+from toolkit.config.method import build_method
 from toolkit.config.schema import (
     ComposeConfig,
     EvaluateConfig,
@@ -32,7 +33,6 @@ from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
-from toolkit.methods.method import Method
 from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
 
@@ -145,7 +145,7 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
         raise InputError(
             f"say what to compose: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
-    return build(ComposeConfig, content)
+    return build(ComposeConfig, content | {"method": build_method(content["method"])})
 
 
 def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
@@ -162,8 +162,7 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
     methods = []
     for name in content.get("methods", ()):
         _check_choice("method", name)
-        method = composed(COMPOSE, chosen | {"method": name})["method"]
-        methods.append(build(Method, method, "method"))
+        methods.append(build_method(composed(COMPOSE, chosen | {"method": name})["method"]))
     return build(EvaluateConfig, content | {"methods": methods})
 
 

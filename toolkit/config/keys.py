@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from toolkit.config.schema import TrainerConfig
+from toolkit.methods import KINDS, Method, Preset
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,25 @@ def _walk(schema: type, prefix: str) -> Iterator[Key]:
         name, annotation = prefix + field.name, types[field.name]
         if annotation is TrainerConfig:
             continue
+        if annotation is Method:
+            yield from _of_methods(f"{name}.")
+            continue
         if is_dataclass(annotation) and isinstance(annotation, type):
             yield from _walk(annotation, f"{name}.")
         else:
             yield Key(name, annotation, default_of(field), meanings.get(field.name, ""))
+
+
+def _of_methods(prefix: str) -> Iterator[Key]:
+    """The keys of every kind of method; which kind has which is checked when one is made."""
+    yield Key(f"{prefix}sampler", str, "lora_composer", f"Who draws: {', '.join(KINDS)}")
+    yield Key(f"{prefix}preset", Preset, Preset.PUBLISHED, "Where LoRA-Composer's keys start from")
+    seen = set()
+    for kind in KINDS.values():
+        for key in _walk(kind, prefix):
+            if key.name not in seen:
+                seen.add(key.name)
+                yield key
 
 
 def _meanings(schema: type) -> dict[str, str]:

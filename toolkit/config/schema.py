@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolkit.errors import InputError, shortened
-from toolkit.methods.method import Method
+from toolkit.methods import Method
 from toolkit.names import LONGEST_NAME, check_name
 
 LARGEST_SEED = 2**63 - 1
@@ -48,6 +48,8 @@ class ModelConfig:
     """Less memory for more time, in training and in the guidance pass."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """The weights' type; null follows trainer.precision."""
+    compile: bool = False
+    """Compile denoising passes: the first picture waits for it, the others gain, on a GPU."""
 
     def __post_init__(self) -> None:
         too_long = len(self.name.encode()) > LONGEST_NAME

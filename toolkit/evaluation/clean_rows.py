@@ -17,16 +17,18 @@ from toolkit.evaluation.table import ScoreRow
 from toolkit.files import whole_file
 from toolkit.layout.layout import Layout, Region
 from toolkit.layout.mapping import layout_to_mapping
-from toolkit.methods.method import Method, Sampler
+from toolkit.methods.empty_scene import EmptyScene
+from toolkit.methods.lora_composer import LoraComposer
+from toolkit.methods.prompt_only import PromptOnly
 
 log = logging.getLogger(__name__)
 
 CLEAN = "clean"
 
-_EMPTY = Method(name="empty_scene", sampler=Sampler.EMPTY_SCENE)
+_EMPTY = EmptyScene()
 _SINGLE = (
-    Method(name="single"),
-    Method(name="single_plain", sampler=Sampler.PROMPT_ONLY),
+    LoraComposer(name="single"),
+    PromptOnly(name="single_plain"),
 )
 """A region's prompt by itself: as its concept draws it, and the base with the class word."""
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,9 +29,10 @@ class Cells:
         return self.right - self.left
 
     def __len__(self) -> int:
-        return max(self.height, 0) * max(self.width, 0) if self.height > 0 else 0
+        return self.height * self.width
 
 
+@lru_cache(maxsize=4096)
 def cells_of(box: Box, height: int, width: int) -> Cells | None:
     """The whole cells of a `height` x `width` map in `box`; None where the box holds none."""
     x0, y0, x1, y1 = box
@@ -41,18 +43,26 @@ def cells_of(box: Box, height: int, width: int) -> Cells | None:
     return Cells(top, bottom, left, right)
 
 
-def cell_mask(cells: Cells, height: int, width: int, device: torch.device) -> Tensor:
-    """(height, width), 1.0 in the cells and 0.0 elsewhere."""
-    mask = torch.zeros(height, width, device=device)
-    mask[cells.top : cells.bottom, cells.left : cells.right] = 1
+def cell_mask(cells: Cells | None, height: int, width: int) -> Tensor:
+    """(height, width), 1.0 in the cells and 0.0 elsewhere, on the CPU."""
+    mask = torch.zeros(height, width)
+    if cells is not None:
+        mask[cells.top : cells.bottom, cells.left : cells.right] = 1
     return mask
 
 
-def cover_of(boxes: Sequence[Cells], zeros: Tensor) -> Tensor:
-    """`zeros`, (height, width), with the number of boxes that hold each cell written into it."""
-    for cells in boxes:
-        zeros[cells.top : cells.bottom, cells.left : cells.right] += 1
-    return zeros
+def box_masks(boxes: Sequence[Box], height: int, width: int) -> Tensor:
+    """(boxes, height, width), 1.0 in each box's cells and 0.0 elsewhere, on the CPU."""
+    masks = [cell_mask(cells_of(box, height, width), height, width) for box in boxes]
+    return torch.stack(masks) if masks else torch.zeros(0, height, width)
+
+
+def shares_of(masks: Tensor) -> Tensor:
+    """(boxes, height, width): 1 / (boxes that hold the cell) in a box, 0 elsewhere.
+
+    masks: what `box_masks` gives.
+    """
+    return masks / masks.sum(dim=0).clamp(min=1)
 
 
 def _first(edge: float) -> int:

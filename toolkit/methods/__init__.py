@@ -1,1 +1,43 @@
 """One file for each method, and the formulas that they share."""
+
+from dataclasses import asdict
+from typing import Any
+
+from toolkit.methods.empty_scene import EmptyScene
+from toolkit.methods.lora_composer import PRESETS, LoraComposer, Preset
+from toolkit.methods.lora_composite import LoraComposite
+from toolkit.methods.lora_switch import LoraSwitch
+from toolkit.methods.merge import Merge
+from toolkit.methods.method import Method, Process
+from toolkit.methods.prompt_only import PromptOnly
+from toolkit.methods.regional_prompt import RegionalPrompt
+from toolkit.methods.regional_tokens import RegionalTokens
+
+KINDS: dict[str, type[Method]] = {
+    "lora_composer": LoraComposer,
+    "prompt_only": PromptOnly,
+    "merge": Merge,
+    "lora_switch": LoraSwitch,
+    "lora_composite": LoraComposite,
+    "regional_prompt": RegionalPrompt,
+    "regional_tokens": RegionalTokens,
+    "empty_scene": EmptyScene,
+}
+"""By the word that `sampler:` has in a method's file."""
+
+
+def record_of(method: Method) -> dict[str, Any]:
+    """What a picture's record keeps of the method that made it: its kind, and every setting."""
+    kind = next(name for name, made in KINDS.items() if type(method) is made)
+    return {"sampler": kind, **asdict(method)}
+
+
+__all__ = [
+    "KINDS",
+    "PRESETS",
+    "LoraComposer",
+    "Method",
+    "Preset",
+    "Process",
+    "record_of",
+]

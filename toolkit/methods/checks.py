@@ -5,12 +5,13 @@ from itertools import combinations
 
 from toolkit.backbones import Base
 from toolkit.backbones.memory import check_memory
-from toolkit.backbones.unet.conditioning import check_layout, check_prompts
+from toolkit.backbones.unet.conditioning import check_layout, check_prompt
 from toolkit.backbones.unet.controls import check_conditions
 from toolkit.concept import Concept
 from toolkit.layout.cells import cells_of
 from toolkit.layout.layout import Layout
 from toolkit.methods.prompts import check_tokens_differ, remarks_on
+from toolkit.methods.reading import own_prompts
 
 
 def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> list[str]:
@@ -23,22 +24,23 @@ def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> list[s
     for name in layout.concepts:
         concepts[name].check_fits(base)
     check_tokens_differ(layout, concepts)
-    check_prompts(layout, base, concepts)
+    canvas, regions = own_prompts(layout, concepts)
+    for prompt in (canvas, *regions):
+        check_prompt(prompt, base)
     check_conditions(layout, base)
     return remarks_on(layout, concepts) + _close_boxes(layout, base)
 
 
 def _close_boxes(layout: Layout, base: Base) -> list[str]:
-    rows, columns = base.guidance_cells(layout.width, layout.height)
+    grid = base.guidance_cells(layout.width, layout.height)
+    held = [(region.concept, cells_of(region.box, *grid)) for region in layout.regions]
+    placed = [(concept, cells) for concept, cells in held if cells is not None]
     remarks = []
-    for first, second in combinations(layout.regions, 2):
-        a, b = cells_of(first.box, rows, columns), cells_of(second.box, rows, columns)
-        assert a is not None and b is not None
+    for (first, a), (second, b) in combinations(placed, 2):
         apart_x = max(a.left, b.left) - min(a.right, b.right)
         apart_y = max(a.top, b.top) - min(a.bottom, b.bottom)
         if max(apart_x, apart_y) < 1:
             remarks.append(
-                f"the boxes of {first.concept} and {second.concept} are less than a cell apart; "
-                "they may blend"
+                f"the boxes of {first} and {second} are less than a cell apart; they may blend"
             )
     return list(dict.fromkeys(remarks))

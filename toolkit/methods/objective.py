@@ -1,22 +1,21 @@
-"""The constraints of one picture put together: maps of a guidance pass to one loss (eq. 9)."""
+"""The constraints put together: maps of a guidance pass to losses (eq. 9)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from toolkit.layout.cells import Cells, cell_mask
 from toolkit.methods import constraints
-from toolkit.methods.method import Method, Preset
+from toolkit.methods.lora_composer import Fill, LoraComposer
+from toolkit.methods.places import Places
 
 
 @dataclass(frozen=True)
-class RegionTerms:
-    """One region's constraints before weighting.
+class Terms:
+    """The constraints before weighting; of (pictures, regions), or one region's.
 
-    enhancement, fill_x, fill_y: (tokens,). In the paper's preset L_fill is one mean over both axes
-    and stands in fill_x; fill_y is 0. region: a scalar.
+    enhancement, fill_x, fill_y: (.., tokens). By the paper's equations L_fill is one mean over both
+    axes and stands in fill_x; fill_y is 0. region: (..).
     """
 
     enhancement: Tensor
@@ -25,63 +24,63 @@ class RegionTerms:
     region: Tensor
 
 
-def region_terms(
-    attention: Tensor, self_attention: Tensor | None, cells: Cells, method: Method
-) -> RegionTerms:
-    """The constraints of one region of one picture; what `method` switches off is 0.
+def terms_of(
+    attention: Tensor, self_attention: Tensor | None, places: Places, method: LoraComposer
+) -> Terms:
+    """The constraints of every region; what `method` switches off is 0.
 
-    attention: (tokens, h, w) cross-attention probabilities of the region's tokens.
-    self_attention: (h * w, h * w), needed where `region_loss` is on.
+    attention: (pictures, regions, tokens, h, w) cross-attention probabilities of the tokens.
+    self_attention: (pictures, h * w, h * w), needed where `region_loss` is on.
     """
-    height, width = attention.shape[1:]
-    mask = cell_mask(cells, height, width, attention.device)
-    top = constraints.top_count(cells, method.top_share)
-    paper = method.preset is Preset.PAPER
-    if not paper:
+    if method.smoothing:
         attention = constraints.smooth(attention)
-    enhancement = fill_x = fill_y = attention.new_zeros(len(attention))
-    region = attention.new_zeros(())
+    zero = attention.new_zeros(attention.shape[:3])
+    enhancement = fill_x = fill_y = zero
+    region = zero[..., 0]
     if method.enhancement:
-        weight = None
-        if method.gaussian_weight:
-            weight = constraints.gaussian_weight(cells.height, cells.width, attention.device)
-        enhancement = constraints.enhancement_loss(attention, cells, weight, top)
+        enhancement = constraints.enhancement_loss(
+            attention, places.mask, places.weight, places.top
+        )
     if method.fill_loss:
-        if paper:
-            fill_x = constraints.fill_loss_paper(attention, cells)
+        if method.fill_formula is Fill.EQUATIONS:
+            fill_x = constraints.fill_loss_paper(attention, places.mask)
         else:
-            fill_x, fill_y = constraints.fill_loss_published(attention, mask)
-    if method.region_loss and self_attention is not None:
-        region = constraints.region_loss(self_attention, mask, top)
-    return RegionTerms(enhancement, fill_x, fill_y, region)
+            fill_x, fill_y = constraints.fill_loss_published(attention, places.mask)
+    if method.region_loss and self_attention is not None and places.top_leaks.most:
+        region = constraints.region_loss(self_attention[:, None], places.leaks, places.top_leaks)
+    return Terms(enhancement, fill_x, fill_y, region)
 
 
-def total_loss(terms: Sequence[RegionTerms], method: Method) -> Tensor:
-    """Eq. 9 over all regions: tokens averaged in the paper's preset, summed in the others."""
-    ce_weight, fill_weight, region_weight = method.weights
-    loss = torch.zeros(())
-    for term in terms:
-        fill = term.fill_x + term.fill_y
-        if method.preset is Preset.PAPER:
-            ce, fill = term.enhancement.mean(), fill.mean()
-        else:
-            ce, fill = term.enhancement.sum(), fill.sum()
-        loss = loss.to(ce.device) + ce_weight * ce + fill_weight * fill
-        loss = loss + region_weight * term.region
-    return loss
+def weighted(terms: Terms, spoken: Tensor, method: LoraComposer) -> dict[str, Tensor]:
+    """Each constraint's part of eq. 9, (..) each: tokens summed, or their mean, times its weight.
+
+    spoken: (.., tokens), 1 where there is a token.
+    """
+
+    def over_tokens(values: Tensor) -> Tensor:
+        summed = (values * spoken).sum(dim=-1)
+        return summed / spoken.sum(dim=-1).clamp(min=1) if method.mean_over_tokens else summed
+
+    return {
+        "enhancement": method.enhancement_weight * over_tokens(terms.enhancement),
+        "fill": method.fill_weight * over_tokens(terms.fill_x + terms.fill_y),
+        "region": method.region_weight * terms.region,
+    }
 
 
-def paced_losses(terms: Sequence[RegionTerms], method: Method) -> Tensor:
-    """(regions,) each region's part of eq. 9 with `pace_per_region`; else (1,) the sum of all."""
-    if method.constants.pace_per_region and terms:
-        return torch.stack([total_loss([term], method) for term in terms])
-    return total_loss(terms, method)[None]
+def losses_of(terms: Terms, places: Places, method: LoraComposer) -> Tensor:
+    """Eq. 9: (pictures, regions) its parts with `pace_per_region`; else (pictures, 1) their sum."""
+    parts = weighted(terms, places.spoken, method)
+    by_region = (parts["enhancement"] + parts["fill"] + parts["region"]) * places.present
+    return by_region if method.pace_per_region else by_region.sum(dim=1, keepdim=True)
 
 
-def worst_first(losses: Tensor) -> Tensor:
-    """(regions,) weights of mean 1 in proportion to the losses: the worst-off region's is largest.
+def worst_first(losses: Tensor, counts: Tensor) -> Tensor:
+    """(pictures, regions) weights of mean 1 in proportion to a picture's losses.
 
-    Attend-and-Excite (arXiv 2301.13826) descends the largest alone.
+    So the worst-off region's is the largest. Attend-and-Excite (arXiv 2301.13826) descends the
+    largest alone. counts: (pictures, 1), over how many regions the mean is taken.
     """
     held = losses.detach()
-    return held / held.mean().clamp(min=torch.finfo(held.dtype).tiny)
+    mean = held.sum(dim=1, keepdim=True) / counts
+    return held / mean.clamp(min=torch.finfo(held.dtype).tiny)

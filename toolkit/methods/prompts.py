@@ -39,6 +39,56 @@ def region_prompt(region: Region, layout: Layout, concepts: Mapping[str, Concept
     return written_out(region.prompt, said | {own.placeholder: own.call})
 
 
+def joint_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> str:
+    """The whole picture's prompt with every region's tokens in it.
+
+    They take the place of the class word where the prompt has it, one for each region; a region
+    whose class word the prompt lacks has its own prompt put behind.
+    """
+    prompt = layout.prompt
+    said: dict[str, str] = {}
+    behind = []
+    for number, region in enumerate(layout.regions):
+        concept = concepts[region.concept]
+        word = rf"\b{re.escape(concept.class_word)}\b"
+        if region.concept == layout.background:
+            continue
+        if concept.class_word and re.search(word, prompt):
+            mark = f"\0{number}\0"  # not the tokens yet: a trigger may hold another class word
+            prompt = re.sub(word, mark, prompt, count=1)
+            said[mark] = concept.call
+        else:
+            behind.append(region_prompt(region, layout, concepts))
+    if layout.background:
+        said[concepts[layout.background].placeholder] = concepts[layout.background].call
+    prompt = written_out(prompt, said)
+    return ", ".join([prompt, *behind])
+
+
+def scene_of(layout: Layout, concepts: Mapping[str, Concept]) -> str:
+    """The layout's prompt without its subjects: "a dog and a cat on the grass" is "on the grass".
+
+    Of each region one mention of its class word goes, with the article and the comma or "and"
+    before it.
+    """
+    prompt = described(layout.prompt, [concepts[name] for name in layout.concepts])
+    for region in layout.regions:
+        word = re.escape(concepts[region.concept].class_word)
+        if word:
+            mention = rf"(?:,?\s*\band\b\s+|,\s*)?(?:\b(?:an?|the|one|two)\s+)?\b{word}s?\b"
+            prompt = re.sub(mention, "", prompt, count=1)
+    return " ".join(prompt.split()).strip(" ,")
+
+
+def described(prompt: str, concepts: Sequence[Concept]) -> str:
+    """`prompt` with every concept's class word in place of its tokens."""
+    if not concepts:
+        return prompt
+    said = {token: word for own in concepts for token, word in own.described_tokens.items()}
+    said |= {concept.placeholder: concept.class_word for concept in concepts}
+    return " ".join(written_out(prompt, said).split())
+
+
 def others_described(
     layout: Layout, concepts: Mapping[str, Concept], own: Concept
 ) -> dict[str, str]:

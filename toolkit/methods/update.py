@@ -4,23 +4,18 @@ Eq. 10 moves every latent of the canvas by as much as the gradient says. Shapes:
 are (pictures, channels, h, w); a reach is (pictures, 1, h, w), 1 where cells may move.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from toolkit.layout.cells import Cells
 
+def reach_of(regions: Tensor, moving: Tensor) -> Tensor:
+    """(pictures, 1, h, w): 1 in the regions that still move.
 
-def reach_of(
-    regions: Sequence[Sequence[Cells | None]], factors: Sequence[Sequence[float]], zeros: Tensor
-) -> Tensor:
-    """`zeros`, (pictures, 1, h, w), with 1 in the regions whose factor is not 0."""
-    for picture, cells, weights in zip(zeros, regions, factors, strict=True):
-        for own, weight in zip(cells, weights, strict=True):
-            if own is not None and weight:
-                picture[:, own.top : own.bottom, own.left : own.right] = 1
-    return zeros
+    regions: (pictures, regions, h, w), 1 in each. moving: (pictures, regions) or (pictures, 1), 0
+    for those that do not.
+    """
+    acting = regions * (moving > 0)[..., None, None]
+    return acting.amax(dim=1, keepdim=True)
 
 
 def deviation_of(latents: Tensor) -> Tensor:

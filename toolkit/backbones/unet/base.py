@@ -1,8 +1,10 @@
 """Load a Stable Diffusion 1.x model: a diffusers folder, a hub id or a single file."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -14,10 +16,12 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from toolkit.backbones.low_rank import linear_maps
 from toolkit.backbones.source import Source, check_index, find_source, named_safetensors
+from toolkit.backbones.unet.attention import install
 from toolkit.backbones.unet.fingerprint import architecture_fingerprint, weights_fingerprint
 from toolkit.backbones.unet.sites import AttentionLayer, attention_layers
 from toolkit.errors import InputError
@@ -35,6 +39,8 @@ class Base:
     guidance_downscale: the latent's height divided by that of the grid at which LoRA-Composer reads
         its attention maps (4 for SD 1.5).
     vae: None for a model without one; pictures can then not be made, latents can.
+    compiled: denoising passes are compiled as one graph, which the first of them waits for.
+    lock: held by whoever has a module of the base behave otherwise for a while, and by every pass.
     """
 
     name: str
@@ -46,6 +52,21 @@ class Base:
     guidance_downscale: int
     architecture: str
     weights: str
+    compiled: bool = False
+    lock: RLock = field(default_factory=RLock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        install(self.unet, self.layers)
+
+    @cached_property
+    def denoiser(self) -> Callable[..., Any]:
+        """The U-Net as denoising passes call it."""
+        return torch.compile(self.unet, fullgraph=True) if self.compiled else self.unet
+
+    @cached_property
+    def linears(self) -> Mapping[str, nn.Module]:
+        """The U-Net's linear maps by path."""
+        return linear_maps(self.unet)
 
     @property
     def device(self) -> torch.device:
@@ -67,6 +88,11 @@ class Base:
         return attention_layers(self.unet)
 
     @property
+    def text_width(self) -> int:
+        """Of what cross-attention reads."""
+        return int(self.unet.config.cross_attention_dim)
+
+    @property
     def latent_channels(self) -> int:
         return int(self.unet.config.in_channels)
 
@@ -82,12 +108,16 @@ class Base:
         """Canvas widths and heights must be multiples of this many pixels."""
         return self.pixels_per_latent * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
+    def latent_size(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of latents for a canvas in pixels."""
+        return height // self.pixels_per_latent, width // self.pixels_per_latent
+
     def guidance_cells(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of the guidance grid for a canvas in pixels."""
         pixels = self.pixels_per_latent * self.guidance_downscale
         return height // pixels, width // pixels
 
-    def sampler(self, steps: int) -> DPMSolverMultistepScheduler:
+    def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest sigma."""
         scheduler = DPMSolverMultistepScheduler.from_config(
             self.scheduler_config,

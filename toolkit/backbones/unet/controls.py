@@ -27,14 +27,14 @@ from toolkit.layout.layout import Condition, ConditionType, Layout
 class ControlNetInput:
     """One ControlNet of a layout and what it reads beside the latents.
 
-    pixels: (1, channels, height, width) in 0..1. text: by side, (1, places, dim); a ControlNet has
-    no layer-wise tokens, so it reads the mean of the layers' encodings.
+    pixels: (1, channels, height, width) in 0..1. text: of both sides, (1, places, dim): a
+    ControlNet has no layer-wise tokens, so it reads the mean of the layers' encodings.
     """
 
     network: ControlNetModel
     condition: Condition
     pixels: Tensor
-    text: dict[str, Tensor]
+    text: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def check_conditions(layout: Layout, base: Base) -> None:
 
 
 @torch.no_grad()
-def prepare_controls(base: Base, layout: Layout, text: dict[str, Tensor]) -> Controls:
+def prepare_controls(base: Base, layout: Layout, text: tuple[Tensor, Tensor]) -> Controls:
     """Load the networks of a layout's conditions and read their images; weight 0 is left out.
 
-    text: by side, what the whole picture's prompt is to each layer, (layers, places, dim).
+    text: of both sides, what the whole picture's prompt is to each layer, (layers, places, dim).
     Raises InputError as `check_conditions` does.
     """
     adapter: list[Tensor] = []
@@ -74,8 +74,8 @@ def prepare_controls(base: Base, layout: Layout, text: dict[str, Tensor]) -> Con
         network = _load(condition.type, condition.model, base.device, base.dtype)
         pixels = _pixels(condition, layout, _channels(network)).to(base.device, base.dtype)
         if isinstance(network, ControlNetModel):
-            mean = {side: encoding.mean(dim=0, keepdim=True) for side, encoding in text.items()}
-            networks.append(ControlNetInput(network, condition, pixels, mean))
+            negative, positive = (encoding.mean(dim=0, keepdim=True) for encoding in text)
+            networks.append(ControlNetInput(network, condition, pixels, (negative, positive)))
         else:
             added = [weighted(feature, condition, layout) for feature in network(pixels)]
             adapter = [a + b for a, b in zip(adapter, added, strict=True)] if adapter else added

@@ -49,6 +49,25 @@ def blocked_counts(
     return _blocked(inside.T, inside, others, closed)
 
 
+def free_keys(
+    boxes: Sequence[Cells],
+    height: int,
+    width: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    closed: bool = False,
+) -> Tensor | None:
+    """(1, 1, queries, keys) to add to scores: 0 for keys that a query sees, else minus infinity.
+
+    None where the mask changes nothing. What a query sees are the keys that are blocked least.
+    """
+    if len(boxes) < (1 if closed else 2):
+        return None
+    blocked = blocked_counts(boxes, height, width, device, closed)
+    free = blocked == blocked.amin(dim=-1, keepdim=True)
+    return torch.zeros_like(blocked, dtype=dtype).masked_fill(~free, -torch.inf)[None, None]
+
+
 def isolation(
     boxes: Sequence[Cells], height: int, width: int, device: torch.device, closed: bool = False
 ) -> Isolation | None:
@@ -100,5 +119,5 @@ def _inside_and_others(
     boxes: Sequence[Cells], height: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """(boxes, cells) each: 1 where the box holds the cell; how many other boxes hold it."""
-    inside = torch.stack([cell_mask(box, height, width, device).flatten() for box in boxes])
+    inside = torch.stack([cell_mask(box, height, width).flatten() for box in boxes]).to(device)
     return inside, inside.sum(dim=0)[None, :] - inside

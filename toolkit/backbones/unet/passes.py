@@ -1,79 +1,187 @@
-"""One pass of the U-Net over a batch that several layouts share, with their image conditions."""
+"""Passes of the U-Net over a batch of pictures: a denoising pass, and one that gives maps."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones.low_rank import changes_applied
+from toolkit.backbones.prompts import Regional
+from toolkit.backbones.unet.attention import Composing, Maps, MapsComplete
+from toolkit.backbones.unet.base import Base
+from toolkit.backbones.unet.conditioning import NEGATIVE, POSITIVE, Conditioning
 from toolkit.backbones.unet.controls import ControlNetInput, weighted
-from toolkit.backbones.unet.share import Share
+from toolkit.backbones.unet.inputs import Batch, PassInputs, pass_inputs
 
 
-def unet_pass(base: Base, latents: Tensor, timestep: Tensor, shares: Sequence[Share]) -> Tensor:
+class Passes:
+    """The passes of one batch of pictures; what they need is made when it is first asked for.
+
+    grouped: see `Batch`; None takes what is faster on the base's device.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        conditionings: Sequence[Conditioning],
+        regional: Regional,
+        grouped: bool | None = None,
+    ) -> None:
+        self.base = base
+        self.conditionings = tuple(conditionings)
+        self.regional = regional
+        self.grouped = base.device.type == "cpu" if grouped is None else grouped
+        self._made: dict[tuple[object, ...], tuple[Batch, PassInputs]] = {}
+
+    def predict(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        guidance_scale: float | Tensor,
+        closed: bool = False,
+    ) -> Tensor:
+        """The two-sided denoising pass: (pictures, channels, h, w) noise (or velocity), float32.
+
+        guidance_scale: of classifier-free guidance, for all cells or (pictures, 1, h, w).
+        closed: boxes do not see the background either.
+        """
+        batch, inputs = self._inputs(range(len(latents)), (NEGATIVE, POSITIVE), closed)
+        output = _unet(batch, inputs, latents.repeat(2, 1, 1, 1), timestep)
+        negative, positive = output.float().chunk(2)
+        return negative + guidance_scale * (positive - negative)
+
+    def maps(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        pictures: Sequence[int],
+        self_attention: bool,
+        closed: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a conditional pass attends to, averaged over the layers at the guidance grid.
+
+        latents: (n, channels, h, w) of those `pictures` of the batch; gradients flow back to them.
+        The pass ends after the last of those layers.
+        Returns (n, regions, places, h, w) cross-attention probabilities of each region's prompt,
+        with regions of zeros behind those of layouts that have fewer, and, if asked for, (n, cells,
+        cells) self-attention probabilities.
+        """
+        base = self.base
+        batch, inputs = self._inputs(pictures, (POSITIVE,), closed, True, self_attention)
+        guiding = [layer for layer in base.layers if layer.downscale == base.guidance_downscale]
+        maps = Maps(last=guiding[-1].cross_attention)
+        with suppress(MapsComplete):
+            _unet(batch, inputs, latents, timestep, maps)
+        cross = torch.stack(maps.cross).mean(dim=0).permute(0, 2, 3, 1)
+        cross = cross.unflatten(-1, guiding[0].map_size(batch.latent_size))
+        if not self_attention:
+            return cross, None
+        own = [torch.stack(layers).mean(dim=0) for layers in zip(*maps.own, strict=True)]
+        if len(own) == 1:
+            return cross, own[0]
+        rows = [batch.rows_of(layout) for layout in batch.layouts]
+        order = torch.cat([row for row in rows if row is not None]).argsort()
+        return cross, torch.cat(own)[order]
+
+    def _inputs(
+        self,
+        pictures: Sequence[int],
+        sides: tuple[int, ...],
+        closed: bool,
+        maps: bool = False,
+        self_attention: bool = False,
+    ) -> tuple[Batch, PassInputs]:
+        """What a pass over some pictures is given; kept, since every step asks for it again."""
+        key = (tuple(pictures), sides, closed, maps, self_attention)
+        if key not in self._made:
+            batch = Batch(
+                self.base,
+                tuple(self.conditionings[picture] for picture in pictures),
+                self.regional,
+                sides,
+                closed,
+                self.grouped,
+                maps,
+                self_attention,
+            )
+            self._made[key] = (batch, pass_inputs(batch))
+        return self._made[key]
+
+
+def _unet(
+    batch: Batch, inputs: PassInputs, latents: Tensor, timestep: Tensor, maps: Maps | None = None
+) -> Tensor:
     """(rows, channels, h, w) noise (or velocity) for latents of that shape, in the base's type.
 
-    The attention processors have keys and values already. What ControlNets add is taken as fixed
-    while the constraints move the latents: no gradient passes through them.
+    What ControlNets add is taken as fixed while the constraints move the latents: no gradient
+    passes through them.
     """
+    base = batch.base
     latents = latents.to(base.dtype)
-    residuals = _controlnet_residuals(latents, timestep, shares)
-    output: Tensor = base.unet(
-        latents,
-        timestep,
-        encoder_hidden_states=_unused_text(base, latents),
-        down_block_additional_residuals=residuals[:-1] or None,
-        mid_block_additional_residual=residuals[-1] if residuals else None,
-        down_intrablock_additional_residuals=_adapter_features(len(latents), shares) or None,
-    ).sample
+    residuals = _controlnet_residuals(batch, latents, timestep)
+    denoiser = base.unet if maps is not None else base.denoiser
+    with base.lock, changes_applied(base.linears if inputs.elsewhere else {}, inputs.elsewhere):
+        output: Tensor = denoiser(
+            latents,
+            timestep,
+            encoder_hidden_states=inputs.unused_text,
+            cross_attention_kwargs={"composing": Composing(inputs, maps)},
+            down_block_additional_residuals=residuals[:-1] or None,
+            mid_block_additional_residual=residuals[-1] if residuals else None,
+            down_intrablock_additional_residuals=_adapter_features(batch) or None,
+            return_dict=False,
+        )[0]
     return output
 
 
-def _unused_text(base: Base, latents: Tensor) -> Tensor:
-    """The U-Net insists on encoder_hidden_states, which the processors do not read."""
-    width = int(base.unet.config.cross_attention_dim)
-    return latents.new_zeros((len(latents), 1, width))
-
-
 @torch.no_grad()
-def _controlnet_residuals(
-    latents: Tensor, timestep: Tensor, shares: Sequence[Share]
-) -> tuple[Tensor, ...]:
+def _controlnet_residuals(batch: Batch, latents: Tensor, timestep: Tensor) -> tuple[Tensor, ...]:
     """For each skip connection and the middle, what all ControlNets add; () without any."""
     total: tuple[Tensor, ...] = ()
-    for share in shares:
-        for control in share.conditioning.controls.networks:
-            found = _residuals(control, latents[share.rows], timestep, share)
+    for layout in batch.layouts:
+        rows = batch.rows_of(layout)
+        for control in layout.controls.networks:
+            own = latents if rows is None else latents[rows]
+            found = _residuals(control, own, timestep, layout, batch.sides)
             if not total:
                 total = tuple(part.new_zeros((len(latents), *part.shape[1:])) for part in found)
             for whole, part in zip(total, found, strict=True):
-                whole[share.rows] += part
+                if rows is None:
+                    whole += part
+                else:
+                    whole.index_add_(0, rows, part)
     return total
 
 
 def _residuals(
-    control: ControlNetInput, latents: Tensor, timestep: Tensor, share: Share
+    control: ControlNetInput,
+    latents: Tensor,
+    timestep: Tensor,
+    layout: Conditioning,
+    sides: tuple[int, ...],
 ) -> list[Tensor]:
-    seeds = len(latents) // len(share.sides)
-    text = [control.text[side].expand(seeds, -1, -1) for side in share.sides]
+    pictures = len(latents) // len(sides)
     down, middle = control.network(
         latents,
         timestep,
-        encoder_hidden_states=torch.cat(text),
+        encoder_hidden_states=torch.cat(
+            [control.text[side].expand(pictures, -1, -1) for side in sides]
+        ),
         controlnet_cond=control.pixels.expand(len(latents), -1, -1, -1),
         return_dict=False,
     )
-    layout = share.conditioning.layout
-    return [weighted(part, control.condition, layout) for part in (*down, middle)]
+    return [weighted(part, control.condition, layout.layout) for part in (*down, middle)]
 
 
-def _adapter_features(rows: int, shares: Sequence[Share]) -> list[Tensor]:
+def _adapter_features(batch: Batch) -> list[Tensor]:
     """For each down block, what all T2I-Adapters add; [] without any."""
     total: list[Tensor] = []
-    for share in shares:
-        features = share.conditioning.controls.adapter
+    count = len(batch.sides) * len(batch.conditionings)
+    for layout in batch.layouts:
+        features, rows = layout.controls.adapter, batch.rows_of(layout)
         if features and not total:
-            total = [feature.new_zeros((rows, *feature.shape[1:])) for feature in features]
+            total = [feature.new_zeros((count, *feature.shape[1:])) for feature in features]
         for whole, feature in zip(total, features, strict=False):
-            whole[share.rows] += feature
+            whole[slice(None) if rows is None else rows] += feature
     return total

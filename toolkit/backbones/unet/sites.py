@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffusers import UNet2DConditionModel
@@ -13,10 +14,12 @@ class AttentionLayer:
 
     name: module path of the transformer block inside the U-Net.
     downscale: the latent's height divided by the height of this layer's feature map.
+    heads: of its attentions.
     """
 
     name: str
     downscale: int
+    heads: int
 
     @property
     def self_attention(self) -> str:
@@ -39,7 +42,7 @@ def attention_layers(unet: UNet2DConditionModel) -> list[AttentionLayer]:
     """
     levels = len(unet.config.block_out_channels)
     found: list[tuple[tuple[int, ...], AttentionLayer]] = []
-    for name, _ in unet.named_modules():
+    for name, attention in unet.named_modules():
         if not name.endswith(".attn2"):
             continue
         block = name.removesuffix(".attn2")
@@ -50,5 +53,17 @@ def attention_layers(unet: UNet2DConditionModel) -> list[AttentionLayer]:
             stage, downscale = 1, 2 ** (levels - 1)
         else:
             stage, downscale = 2, 2 ** (levels - 1 - numbers[0])
-        found.append(((stage, *numbers), AttentionLayer(block, downscale)))
+        found.append(((stage, *numbers), AttentionLayer(block, downscale, int(attention.heads))))
     return [layer for _, layer in sorted(found, key=lambda item: item[0])]
+
+
+def map_size_of(
+    path: str, layers: Sequence[AttentionLayer], latent_size: tuple[int, int]
+) -> tuple[int, int]:
+    """Rows and columns of the feature map that a linear map beside attention reads.
+
+    path: of a map in a transformer block, or of a projection before or after one.
+    """
+    blocks = {layer.name.partition(".transformer_blocks")[0]: layer for layer in layers}
+    block = path.partition(".transformer_blocks")[0]
+    return blocks[block if block in blocks else path.rpartition(".")[0]].map_size(latent_size)

@@ -1,0 +1,66 @@
+"""What a backbone is asked to encode, and how regions are to attend: the same for every family."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from toolkit.backbones.low_rank import LowRank
+
+
+class Change(Protocol):
+    """What one learned concept changes of a base; `toolkit.concept.Concept` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def placeholder(self) -> str: ...
+    @property
+    def token_names(self) -> tuple[str, ...]: ...
+    @property
+    def trigger_words(self) -> str: ...
+    @property
+    def class_word(self) -> str: ...
+    @property
+    def embeddings(self) -> Tensor: ...
+    @property
+    def unet(self) -> Mapping[str, LowRank]: ...
+    @property
+    def text_encoder(self) -> Mapping[str, LowRank]: ...
+    @property
+    def scale(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with all placeholders written out, and the concept whose change encodes it.
+
+    change: None has the base alone read it. strength: of the change, in the text encoder and
+    wherever else it acts.
+    """
+
+    text: str
+    negative: str = ""
+    change: Change | None = None
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Regional:
+    """How the regions of a canvas attend; the defaults are LoRA-Composer's as published.
+
+    injection: each box hears its own prompt, changed by its own concept (eqs. 2, 3).
+    isolation: a box's queries do not attend to another box's keys (concept region mask).
+    self_attention, queries: a concept's changes of self-attention, and of cross-attention's
+        queries, act in its box too.
+    word_bias: added in a box to the scores of its concept's own words.
+    subject_bias: added outside the boxes to the scores of the subjects' class words.
+    """
+
+    injection: bool = True
+    isolation: bool = True
+    self_attention: bool = False
+    queries: bool = False
+    word_bias: float = 0.0
+    subject_bias: float = 0.0

@@ -1,0 +1,47 @@
+"""A method from its config: which kind it is, which preset it starts from, and its own keys."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from toolkit.config.values import build, check
+from toolkit.errors import InputError
+from toolkit.methods import KINDS, PRESETS, LoraComposer, Method, Preset
+from toolkit.text.suggest import nearest
+
+_KIND, _PRESET = "sampler", "preset"
+
+
+def build_method(content: Mapping[str, Any]) -> Method:
+    """The method that `content` describes; what is null takes its preset's value.
+
+    Raises InputError for a kind or preset that there is not, and for a key of another method.
+    """
+    settings = {key: value for key, value in content.items() if value is not None}
+    kind = settings.pop(_KIND, "lora_composer")
+    if kind not in KINDS:
+        raise InputError(f"method.{_KIND}={kind}: expected one of {', '.join(KINDS)}")
+    schema = KINDS[kind]
+    known = [field.name for field in fields(schema)]
+    if schema is LoraComposer:
+        preset = check(settings.pop(_PRESET, Preset.PUBLISHED), Preset, f"method.{_PRESET}")
+        settings = vars(PRESETS[preset]) | settings
+    for key in settings:
+        if key not in known:
+            kinds = [name for name, made in KINDS.items() if _has(made, key)]
+            raise InputError(_not_its_key(key, content.get("name") or kind, known, kinds))
+    return build(schema, settings, "method")
+
+
+def _has(kind: type[Method], key: str) -> bool:
+    return key in {field.name for field in fields(kind)} or (
+        kind is LoraComposer and key == _PRESET
+    )
+
+
+def _not_its_key(key: str, name: str, known: list[str], kinds: list[str]) -> str:
+    if not kinds:
+        return f"unknown key method.{key} ({nearest(key, known)})"
+    own = [one for one in known if one != "name"]
+    has = f"it has {', '.join(own)}" if own else "it has no keys"
+    return f"method.{key}: method={name} has no such key ({has}); it is one of {', '.join(kinds)}"

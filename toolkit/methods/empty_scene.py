@@ -1,0 +1,36 @@
+"""The place without its subjects: no rival, but what others are held against."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from toolkit.methods.method import Method, Process
+
+if TYPE_CHECKING:
+    from toolkit.backbones import Base
+    from toolkit.concept import Concept
+    from toolkit.layout.layout import Layout
+    from toolkit.methods.method import Prepared
+
+
+@dataclass(frozen=True)
+class EmptyScene(Method):
+    """The base alone draws the layout's prompt without its subjects."""
+
+    name: str = "empty_scene"
+
+    def prepare(
+        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+    ) -> "Prepared":
+        """The prompt without the regions' class words."""
+        from toolkit.methods.reading import empty_scene, encode
+
+        return (encode(base, layout, empty_scene(layout, concepts)),)
+
+    def start(
+        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+    ) -> Process:
+        """Predict, and nothing else."""
+        from toolkit.methods.plain import Plain
+
+        return Plain(base, [own for (own,) in prepared], guidance_scale)

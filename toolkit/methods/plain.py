@@ -1,0 +1,100 @@
+"""Batches that are predicted and nothing else: under one conditioning, or under several."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from toolkit.backbones import Base, Conditioning, Passes
+from toolkit.backbones.prompts import Regional
+from toolkit.layout.cells import box_masks, shares_of
+
+if TYPE_CHECKING:
+    from toolkit.methods.guidance import Guidance
+    from toolkit.methods.method import Prepared
+
+ALONE = Regional(isolation=False)
+"""Prompts that stand in boxes, and no other part of LoRA-Composer."""
+
+
+class Unguided:
+    """Nothing moves the latents but the scheduler."""
+
+    def begin(self, noise: Tensor, timestep: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """The noise as it is."""
+        return noise, []
+
+    def refine(
+        self, latents: Tensor, number: int, timestep: Tensor
+    ) -> "tuple[Tensor, dict[int, Guidance]]":
+        """The latents as they are."""
+        return latents, {}
+
+
+class Plain(Unguided):
+    """Plain sampling, each picture under one conditioning."""
+
+    def __init__(
+        self, base: Base, conditionings: Sequence[Conditioning], guidance_scale: float
+    ) -> None:
+        self.passes = Passes(base, conditionings, ALONE)
+        self.scale = scales_of(base, conditionings, guidance_scale)
+
+    def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
+        """(pictures, channels, h, w) noise (or velocity)."""
+        return self.passes.predict(latents, timestep, self.scale)
+
+
+class Switching(Unguided):
+    """Each step under another of the layout's conditionings, in turn."""
+
+    def __init__(self, base: Base, prepared: "Sequence[Prepared]", guidance_scale: float) -> None:
+        self.base, self.prepared, self.scale = base, prepared, guidance_scale
+        self.turns: dict[tuple[int, ...], Passes] = {}
+
+    def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
+        """(pictures, channels, h, w) noise (or velocity)."""
+        turn = tuple(number % len(own) for own in self.prepared)
+        if turn not in self.turns:
+            own = [views[index] for views, index in zip(self.prepared, turn, strict=True)]
+            self.turns[turn] = Passes(self.base, own, ALONE)
+        return self.turns[turn].predict(latents, timestep, self.scale)
+
+
+class Averaging(Unguided):
+    """Each step under all of a layout's conditionings: the mean of what they predict."""
+
+    def __init__(self, base: Base, prepared: "Sequence[Prepared]", guidance_scale: float) -> None:
+        self.scale = guidance_scale
+        self.views = [Passes(base, own, ALONE) for own in prepared]
+
+    def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
+        """(pictures, channels, h, w) noise (or velocity)."""
+        means = []
+        for picture, passes in zip(latents.split(1), self.views, strict=True):
+            views = picture.expand(len(passes.conditionings), -1, -1, -1)
+            means.append(passes.predict(views, timestep, self.scale).mean(dim=0, keepdim=True))
+        return torch.cat(means)
+
+
+def scales_of(
+    base: Base, conditionings: Sequence[Conditioning], guidance_scale: float
+) -> float | Tensor:
+    """(pictures, 1, h, w): in each region its own scale, the mean of theirs where they overlap.
+
+    The number itself where no region has a scale of its own.
+    """
+    if all(one.region.guidance_scale is None for c in conditionings for one in c.regions):
+        return guidance_scale
+    pictures = []
+    for conditioning in conditionings:
+        layout, regions = conditioning.layout, [one.region for one in conditioning.regions]
+        size = base.latent_size(layout.width, layout.height)
+        shares = shares_of(box_masks([region.box for region in regions], *size))
+        gains = [
+            0.0 if region.guidance_scale is None else region.guidance_scale - guidance_scale
+            for region in regions
+        ]
+        pictures.append(guidance_scale + torch.einsum("rhw,r->hw", shares, torch.tensor(gains)))
+    return torch.stack(pictures)[:, None].to(base.device)

@@ -1,0 +1,110 @@
+"""How methods read a layout: the prompts they make of it, and under which concept each is read."""
+
+from collections.abc import Mapping, Sequence
+
+from toolkit.backbones import Base, Conditioning
+from toolkit.backbones.prompts import Prompt
+from toolkit.backbones.unet.conditioning import condition
+from toolkit.concept import Concept
+from toolkit.concept.merge import merged
+from toolkit.layout.layout import Layout
+from toolkit.methods.prompts import (
+    canvas_prompt,
+    described,
+    joint_prompt,
+    region_prompt,
+    scene_of,
+)
+
+
+def encode(
+    base: Base, layout: Layout, canvas: Prompt, regions: Sequence[Prompt] = ()
+) -> Conditioning:
+    """The layout with these prompts, ready to sample.
+
+    Raises InputError as `Method.prepare` does.
+    """
+    for prompt in (canvas, *regions):
+        if isinstance(prompt.change, Concept):
+            prompt.change.check_fits(base)
+    return condition(base, layout, canvas, regions)
+
+
+def own_prompts(layout: Layout, concepts: Mapping[str, Concept]) -> tuple[Prompt, list[Prompt]]:
+    """The canvas with class words, and each region in its own concept's words."""
+    regions = [
+        Prompt(
+            region_prompt(region, layout, concepts),
+            layout.negative_prompt_of(region),
+            concepts[region.concept],
+            region.strength,
+        )
+        for region in layout.regions
+    ]
+    behind = concepts[layout.background] if layout.background else None
+    return Prompt(canvas_prompt(layout, concepts), layout.negative_prompt, behind), regions
+
+
+def described_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
+    """The layout's prompt as the base alone can read it."""
+    own = [concepts[name] for name in layout.concepts]
+    return Prompt(described(layout.prompt, own), layout.negative_prompt)
+
+
+def empty_scene(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
+    """The layout's prompt without its subjects."""
+    return Prompt(scene_of(layout, concepts), layout.negative_prompt)
+
+
+def merged_concept(layout: Layout, concepts: Mapping[str, Concept]) -> Concept | None:
+    """All of a layout's concepts as one, each with the largest strength that it has there."""
+    own = [concepts[name] for name in layout.concepts]
+    return merged(own, [_strength(layout, name) for name in layout.concepts]) if own else None
+
+
+def joint(layout: Layout, concepts: Mapping[str, Concept], change: Concept | None) -> Prompt:
+    """One prompt with every region's tokens in it, read under `change`."""
+    return Prompt(joint_prompt(layout, concepts), layout.negative_prompt, change)
+
+
+def regional_prompts(
+    layout: Layout, concepts: Mapping[str, Concept], words: bool
+) -> tuple[Prompt, list[Prompt]]:
+    """The canvas and each region, all read under the merged concepts.
+
+    words: class words in place of the concepts' own.
+    """
+    own = [concepts[name] for name in layout.concepts]
+    everyone = merged_concept(layout, concepts)
+    regions = [
+        Prompt(
+            described(region.prompt, own) if words else region_prompt(region, layout, concepts),
+            layout.negative_prompt_of(region),
+            everyone,
+        )
+        for region in layout.regions
+    ]
+    canvas = described(layout.prompt, own) if words else joint_prompt(layout, concepts)
+    return Prompt(canvas, layout.negative_prompt, everyone), regions
+
+
+def alone(layout: Layout, concepts: Mapping[str, Concept]) -> list[Prompt]:
+    """The joint prompt once for each concept, with all tokens and that concept's LoRA alone."""
+    own = [concepts[name] for name in layout.concepts]
+    if not own:
+        return [described_prompt(layout, concepts)]
+    return [
+        joint(
+            layout,
+            concepts,
+            merged(own, [_strength(layout, name) if name == one else 0.0
+                         for name in layout.concepts]),
+        )
+        for one in layout.concepts
+    ]  # fmt: skip
+
+
+def _strength(layout: Layout, name: str) -> float:
+    """The largest strength at which the layout uses a concept; a background's is 1."""
+    own = [region.strength for region in layout.regions if region.concept == name]
+    return max([*own, 1.0] if name == layout.background else own)
