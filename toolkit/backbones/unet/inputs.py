@@ -4,15 +4,16 @@ A pass has a row for each side of classifier-free guidance and each picture: all
 all positive ones. An owner is a layout's canvas or a region of it, as in `Conditioning.changes`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.backbones.low_rank import SideBySide, side_by_side
+from toolkit.backbones.low_rank import LowRank, SideBySide, side_by_side
 from toolkit.backbones.prompts import Regional
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.conditioning import POSITIVE, Conditioning
@@ -25,6 +26,8 @@ from toolkit.backbones.unet.isolation import (
 )
 from toolkit.backbones.unet.sites import AttentionLayer, map_size_of
 from toolkit.layout.cells import Cells, box_masks, cells_of, shares_of
+
+Made = TypeVar("Made")
 
 Size = tuple[int, int]
 """Rows and columns of a feature map."""
@@ -113,6 +116,8 @@ class Batch:
     grouped: bool = True
     maps: bool = False
     self_attention_maps: bool = False
+    kept: dict[object, Any] = field(default_factory=dict)
+    """What several layers share, made once."""
 
     @cached_property
     def layouts(self) -> list[Conditioning]:
@@ -131,6 +136,13 @@ class Batch:
         own = [number for number, one in enumerate(self.conditionings) if one is layout]
         rows = [side * len(self.conditionings) + n for side in range(len(self.sides)) for n in own]
         return torch.tensor(rows, device=self.base.device)
+
+    def once(self, key: object, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made only the first time that `key` is asked for."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        made: Made = self.kept[key]
+        return made
 
     def over_rows(self, parts: Sequence[Tensor]) -> Tensor:
         """(sides or 1, ...) of each layout, as (rows, ...); with one layout as few as differ."""
@@ -151,17 +163,11 @@ def pass_inputs(batch: Batch) -> PassInputs:
     """What every layer of a pass over `batch` is given."""
     base = batch.base
     guiding = base.guidance_downscale
-    sizes = dict.fromkeys(layer.map_size(batch.latent_size) for layer in base.layers)
-    seen = {size: _seen(batch, size) for size in sizes}
-    heard = {size: _heard(batch, size) for size in sizes}
     own, cross = {}, {}
     for layer in base.layers:
-        size, takes_maps = (
-            layer.map_size(batch.latent_size),
-            batch.maps and layer.downscale == guiding,
-        )
-        own[layer.self_attention] = _self_inputs(batch, layer, seen[size], takes_maps)
-        cross[layer.cross_attention] = _cross_inputs(batch, layer, heard[size], takes_maps)
+        takes_maps = batch.maps and layer.downscale == guiding
+        own[layer.self_attention] = _self_inputs(batch, layer, takes_maps)
+        cross[layer.cross_attention] = _cross_inputs(batch, layer, takes_maps)
     attention = tuple(f"{path}." for path in (*own, *cross))
     paths = dict.fromkeys(path for one in batch.layouts for own in one.changes for path in own)
     elsewhere = {
@@ -183,9 +189,7 @@ def pass_inputs(batch: Batch) -> PassInputs:
     )
 
 
-def _self_inputs(
-    batch: Batch, layer: AttentionLayer, seen: tuple[Seen, ...], takes_maps: bool
-) -> SelfInputs:
+def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfInputs:
     size, path = layer.map_size(batch.latent_size), layer.self_attention
     acts = batch.regional.injection and batch.regional.self_attention
     inward = {
@@ -194,19 +198,21 @@ def _self_inputs(
     }
     counted = None
     if takes_maps and batch.self_attention_maps:
-        counted = tuple(_counted(batch, layout, size) for layout in batch.layouts)
+        counted = batch.once(
+            ("counted", size),
+            lambda: tuple(_counted(batch, layout, size) for layout in batch.layouts),
+        )
     return SelfInputs(
         inward=_joint({name: change for name, change in inward.items() if change is not None}),
         outward=_change(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
-        seen=seen,
+        seen=batch.once(("seen", size), lambda: _seen(batch, size)),
         counted=counted,
     )
 
 
-def _cross_inputs(
-    batch: Batch, layer: AttentionLayer, heard: "_Heard", takes_maps: bool
-) -> CrossInputs:
+def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> CrossInputs:
     size, path = layer.map_size(batch.latent_size), layer.cross_attention
+    heard = batch.once(("heard", size), lambda: _heard(batch, size))
     window = batch.layouts[0].window
     keys = _of_rows(batch, [layout.keys[path] for layout in batch.layouts])
     values = _of_rows(batch, [layout.values[path] for layout in batch.layouts])
@@ -232,8 +238,12 @@ def _cross_inputs(
 def _of_rows(batch: Batch, parts: Sequence[Tensor]) -> Tensor:
     """(sides, heads, places, width) of each layout as (rows, ...), zeros behind the shorter."""
     most = max(part.shape[2] for part in parts)
-    padded = [functional.pad(part, (0, 0, 0, most - part.shape[2])) for part in parts]
-    rows = batch.over_rows([part[list(batch.sides)] for part in padded])
+    sides = slice(batch.sides[0], batch.sides[-1] + 1)
+    padded = [
+        part if part.shape[2] == most else functional.pad(part, (0, 0, 0, most - part.shape[2]))
+        for part in parts
+    ]
+    rows = batch.over_rows([part[sides] for part in padded])
     return rows.expand(len(batch.sides) * len(batch.conditionings), -1, -1, -1)
 
 
@@ -342,29 +352,37 @@ def _change(
     change acts outside of the boxes; with only_where_changed only if one of them changes the map.
     """
     acts = batch.regional.injection if acts is None else acts
-    changes, weights = [], []
+    changes: list[LowRank | None] = []
+    inside = []
     for layout in batch.layouts:
         canvas, *regions = (own.get(path) for own in layout.changes)
-        inside = acts and (not only_where_changed or any(regions))
-        changes += [canvas, *(regions if inside else [None] * len(regions))]
-        weights.append(_weights(batch, layout, size, depth) if inside else None)
+        inside.append(acts and (not only_where_changed or any(regions)))
+        changes += [canvas, *(regions if inside[-1] else [None] * len(regions))]
     if not any(changes):
         return None
-    if len(weights) == 1 and weights[0] is None:
+    if inside == [False]:
         return side_by_side(changes, None)
+    key = ("weights", size, depth, tuple(inside))
+    return side_by_side(changes, batch.once(key, lambda: _spread(batch, size, depth, inside)))
+
+
+def _spread(batch: Batch, size: Size, depth: int, inside: Sequence[bool]) -> Tensor:
+    """(rows or 1, depth * cells, owners of all layouts): how much of each change acts where.
+
+    inside: for each layout, whether its regions' changes act, and its canvas's outside of them.
+    """
     owners = sum(len(layout.changes) for layout in batch.layouts)
     spread, start = [], 0
-    for layout, own in zip(batch.layouts, weights, strict=True):
+    for layout, acts in zip(batch.layouts, inside, strict=True):
         whole = torch.zeros(1, depth * size[0] * size[1], owners)
         stop = start + len(layout.changes)
-        if own is None:
-            whole[0, : size[0] * size[1], start] = 1
+        if acts:
+            whole[0, :, start:stop] = _weights(batch, layout, size, depth)
         else:
-            whole[0, :, start:stop] = own
+            whole[0, : size[0] * size[1], start] = 1
         spread.append(whole)
         start = stop
-    device = batch.base.device
-    return side_by_side(changes, batch.over_rows(spread).to(device))
+    return batch.over_rows(spread).to(batch.base.device)
 
 
 def _weights(batch: Batch, layout: Conditioning, size: Size, depth: int) -> Tensor:
