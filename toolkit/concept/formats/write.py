@@ -11,7 +11,6 @@ from torch import Tensor
 
 from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.concept import Concept
-from toolkit.config.schema import Format
 from toolkit.files import whole_file
 
 
@@ -23,7 +22,7 @@ class Written:
     lost: str
 
 
-def write_foreign(concept: Concept, format: Format, path: Path) -> Written:
+def write_foreign(concept: Concept, format: str, path: Path) -> Written:
     """Write `concept` in a format to `path`; the embeddings go to a file of their own beside it.
 
     diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
@@ -114,8 +113,8 @@ def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str
     return path
 
 
-_WRITERS: Mapping[Format, Callable[[Concept, Path], Written]] = {
-    Format.DIFFUSERS: _write_diffusers,
-    Format.KOHYA: _write_kohya,
-    Format.MIX_OF_SHOW: _write_mix_of_show,
+_WRITERS: Mapping[str, Callable[[Concept, Path], Written]] = {
+    "diffusers": _write_diffusers,
+    "kohya": _write_kohya,
+    "mix_of_show": _write_mix_of_show,
 }

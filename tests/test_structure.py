@@ -1,0 +1,75 @@
+"""The shape of the code: what may import what, and who may know the inside of a model."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "toolkit"
+PACKAGE = ROOT.name
+FILES = sorted(ROOT.rglob("*.py"))
+
+CIRCLES_LEFT = {("backbones", "concept"), ("backbones", "methods"), ("methods", "sampling")}
+"""Pairs that still import each other, because of composing."""
+
+Graph = dict[str, dict[str, list[str]]]
+
+
+def place_of(module: str) -> str:
+    """`batch` for toolkit.batch.run, `sampling` for toolkit.sampling, "" for toolkit itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported(file: Path) -> list[tuple[int, str]]:
+    """The modules of the toolkit that a file imports anywhere in it, with their lines."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: write the whole name"
+            if node.module == PACKAGE:
+                found += [(node.lineno, f"{PACKAGE}.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, str(node.module)))
+    return [(line, name) for line, name in found if name.split(".")[0] == PACKAGE]
+
+
+def imports_between_places() -> Graph:
+    """For each folder and each file beside them: what it imports of which other, and where."""
+    graph: Graph = defaultdict(lambda: defaultdict(list))
+    for file in FILES:
+        inside = file.relative_to(ROOT)
+        own = inside.parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for line, name in imported(file):
+            other = place_of(name)
+            if other not in (own, ""):
+                graph[own][other].append(f"{inside}:{line} imports {name}")
+    return graph
+
+
+def circle_from(start: str, graph: Graph) -> list[str] | None:
+    """The shortest way from a place back to itself, or None."""
+    waiting, seen = [[start]], set()
+    while waiting:
+        way = waiting.pop(0)
+        for after in graph.get(way[-1], {}):
+            if after == start:
+                return [*way, start]
+            if after not in seen:
+                seen.add(after)
+                waiting.append([*way, after])
+    return None
+
+
+def test_no_two_folders_import_each_other_in_circles() -> None:
+    graph = imports_between_places()
+    for one, other in CIRCLES_LEFT:
+        assert graph[one].pop(other, None), f"{one} no longer imports {other}: take it off the list"
+    for place in sorted(graph):
+        circle = circle_from(place, graph)
+        if circle is not None:
+            steps = zip(circle, circle[1:], strict=False)
+            told = "\n".join(line for a, b in steps for line in graph[a][b])
+            raise AssertionError(f"{' -> '.join(circle)}:\n{told}")
