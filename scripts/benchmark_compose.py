@@ -184,7 +184,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         text_encoder=base.text_encoder,
         tokenizer=base.tokenizer,
         unet=base.unet,
-        scheduler=base.sampler(arguments.steps),
+        scheduler=base.scheduler(arguments.steps),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -145,7 +145,7 @@ def test_without_regions_and_background_it_is_plain_sampling(
 ) -> None:
     plain = Layout(name="plain", prompt="a dog in the park", width=256, height=192)
     ours = sample(reference_base, concepts, [plain], [4], Method(), 4)
-    scheduler = reference_base.sampler(4)
+    scheduler = reference_base.scheduler(4)
     latents = torch.randn((1, 4, 24, 32), generator=torch.Generator("cpu").manual_seed(4))
     tokens = reference_base.tokenizer(
         ["", plain.prompt], padding="max_length", max_length=77, return_tensors="pt"

@@ -87,7 +87,7 @@ def compose(
     """
     canvas = conditionings[0].layout
     latents = initial_noise(base, canvas.width, canvas.height, seeds)
-    scheduler = base.sampler(steps)
+    scheduler = base.scheduler(steps)
     scales = guidance_scales(conditionings, guidance_scale, latents[:, :1])
     paces = [start(len(c.regions), method) for c in conditionings]
     if method.reinitialisation and any(c.regions for c in conditionings):

@@ -90,7 +90,7 @@ def test_without_regions_it_is_what_diffusers_makes(
         "text_encoder": reference_base.text_encoder,
         "tokenizer": reference_base.tokenizer,
         "unet": reference_base.unet,
-        "scheduler": reference_base.sampler(3),
+        "scheduler": reference_base.scheduler(3),
         "safety_checker": None,
         "feature_extractor": None,
         "requires_safety_checker": False,

@@ -285,7 +285,7 @@ def test_plain_diffusers_makes_our_picture_of_what_we_export(
     noise = initial_noise(tiny_base, 256, 192, [5])
     ours = compose(tiny_base, [prepare(tiny_base, layout, {"dog": plain})], [5], Method(), 4, 7.5)
     pipe = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None)
-    pipe.scheduler = tiny_base.sampler(4)
+    pipe.scheduler = tiny_base.scheduler(4)
     arguments = {"width": 256, "height": 192, "num_inference_steps": 4, "guidance_scale": 7.5}
     without = pipe("dog on grass", latents=noise, output_type="pt", **arguments).images
     pipe.load_lora_weights(file)

@@ -94,7 +94,7 @@ def compose_rival(
         alone = [view for (view,) in views]
         return compose(base, alone, seeds, PLAIN, steps, guidance_scale, watch)
     canvas = views[0][0].layout
-    scheduler = base.sampler(steps)
+    scheduler = base.scheduler(steps)
     latents = initial_noise(base, canvas.width, canvas.height, seeds) * scheduler.init_noise_sigma
     for number, timestep in enumerate(scheduler.timesteps):
         if sampler is Sampler.LORA_SWITCH:

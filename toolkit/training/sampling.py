@@ -37,7 +37,7 @@ def sample(
     negative = negative[:, None].expand_as(positive)
     encodings = torch.cat([negative, positive]).repeat_interleave(len(seeds), dim=0)
     encodings = encodings.to(base.dtype)
-    scheduler = base.sampler(steps)
+    scheduler = base.scheduler(steps)
     latents = initial_noise(base, *size, seeds) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         both = torch.cat([latents, latents]).to(base.dtype)
