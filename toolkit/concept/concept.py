@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part
 from toolkit.backbones.low_rank import LowRank, linear_maps
 from toolkit.errors import InputError
 
@@ -51,9 +51,14 @@ class Concept:
         return f"<{self.name}>"
 
     @property
+    def changes(self) -> dict[Part, Mapping[str, LowRank]]:
+        """All its low-rank changes, by the part of the base that they change."""
+        return {Part.UNET: self.unet, Part.TEXT_ENCODER: self.text_encoder}
+
+    @property
     def rank(self) -> int:
         """The largest rank among its low-rank changes."""
-        pairs = [*self.unet.values(), *self.text_encoder.values()]
+        pairs = [pair for changes in self.changes.values() for pair in changes.values()]
         return max((pair.down.shape[0] for pair in pairs), default=0)
 
     @property

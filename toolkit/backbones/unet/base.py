@@ -1,6 +1,8 @@
 """A Stable Diffusion 1.x model, frozen: what it is made of, and what it can be asked."""
 
 import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,11 +14,23 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     UNet2DConditionModel,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from toolkit.backbones.injection import injected, learned, start_from
+from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
+from toolkit.backbones.unet.names import Part
+from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.backbones.unet.sites import AttentionLayer, attention_layers
+from toolkit.backbones.unet.text import TokenisedPrompt, encode, encode_layerwise, tokenise
 from toolkit.errors import InputError
+
+_TRAINED_MAPS = {
+    Part.TEXT_ENCODER: r".*\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
+    Part.UNET: r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)",
+}
+"""The maps that training puts a LoRA on: all of attention's (Mix-of-Show, arXiv 2305.18292)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,17 @@ class Base:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy has a lock of its own."""
         vars(self).update(state, lock=threading.RLock())
+
+    @property
+    def parts(self) -> dict[Part, nn.Module]:
+        """The networks that concepts change, in the order in which a prompt goes through them."""
+        return {Part.TEXT_ENCODER: self.text_encoder, Part.UNET: self.unet}
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """All networks by name, for whoever moves them to a device together."""
+        networks: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
+        return networks if self.vae is None else networks | {"vae": self.vae}
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +124,93 @@ class Base:
         )
         scheduler.set_timesteps(steps, device=self.device)
         return scheduler
+
+    @property
+    def embedding_shape(self) -> tuple[int, int]:
+        """(layers, width) of what stands for one of a concept's tokens."""
+        return len(self.layers), int(self.text_encoder.config.hidden_size)
+
+    @property
+    def token_table(self) -> Tensor:
+        """(vocabulary, width) in float32: what the words that the base knows start as."""
+        table: Tensor = self.text_encoder.get_input_embeddings().weight
+        return table.detach().float()
+
+    def token_ids(self, text: str) -> list[int]:
+        """The rows of `token_table` that `text` is read as."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def tokenise(self, prompt: str, concept_words: Sequence[str] = ()) -> TokenisedPrompt:
+        """`prompt` as the text encoder reads it; each of `concept_words` takes one place."""
+        return tokenise(prompt, self.tokenizer, concept_words)
+
+    def encode_prompts(
+        self, prompts: Sequence[TokenisedPrompt], embeddings: Tensor | None = None
+    ) -> Tensor:
+        """(prompts, layers, places, width) for `predict`; each distinct prompt is encoded once.
+
+        embeddings: (tokens, layers, width) of the concept whose words stand in the prompts;
+        gradients flow into them. Without any all layers hear the same.
+        """
+        distinct = list(dict.fromkeys(prompts))
+        if embeddings is None:
+            shared = encode(self.text_encoder, distinct)
+            encodings = shared[:, None].expand(-1, len(self.layers), -1, -1)
+        else:
+            encodings = encode_layerwise(self.text_encoder, distinct, embeddings)
+        return encodings[[distinct.index(prompt) for prompt in prompts]].to(self.dtype)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, encodings: Tensor) -> Tensor:
+        """What the U-Net says of (n, channels, h, w) noisy latents, in the same shape.
+
+        timesteps: one, or (n,). encodings: (n, layers, places, width), under `heard_by_layer`.
+        """
+        predicted: Tensor = self.unet(latents.to(self.dtype), timesteps, encodings).sample
+        return predicted
+
+    @contextmanager
+    def heard_by_layer(self, recorder: CrossAttentionMaps | None = None) -> Iterator[None]:
+        """Let each attention layer hear its own encoding, for training and plain sampling.
+
+        recorder: collects attention maps of passes with gradients. The block must span the backward
+        pass too. Other threads that change the base wait for its end.
+        """
+        with self.lock, layerwise_cross_attention(self.unet, self.layers, recorder):
+            yield
+
+    @contextmanager
+    def lora_injected(self, rank: int, generator: torch.Generator) -> Iterator[None]:
+        """Put a trainable LoRA on attention's maps in all parts, and take it off at the end.
+
+        It starts at no change. The base's weights are not touched; other threads that change the
+        base wait for the end.
+        """
+        networks = [(network, _TRAINED_MAPS[part]) for part, network in self.parts.items()]
+        with self.lock, injected(networks, rank, generator):
+            yield
+
+    def learned_changes(self) -> dict[Part, dict[str, LowRank]]:
+        """A copy of what the injected LoRA has learned, by part and path of the map."""
+        return {part: learned(network) for part, network in self.parts.items()}
+
+    def start_from(self, changes: Mapping[Part, Mapping[str, LowRank]], scale: float = 1.0) -> None:
+        """Start the injected LoRA from `changes`, by part and path; other maps from no change.
+
+        Raises InputError when one fits no injected map.
+        """
+        for part, network in self.parts.items():
+            start_from(network, changes.get(part, {}), scale)
+
+    def noise_schedule(self) -> NoiseSchedule:
+        """How latents are noised for training, and what `predict` should then say."""
+        return NoiseSchedule(self.scheduler_config)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep less of a forward pass for the backward one, which computes it again."""
+        self.unet.enable_gradient_checkpointing()
+        self.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self.text_encoder.train()  # transformers wants it for this; CLIP has no dropout
 
     def decode(self, latents: Tensor) -> Tensor:
         """(n, channels, h, w) latents to (n, 3, height, width) pixels in 0..1, float32.
