@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from toolkit.backbones.injection import injected, learned, start_from
-from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.low_rank import LowRank, linear_maps
+from toolkit.backbones.unet.foreign_names import ForeignNames
 from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.schedule import NoiseSchedule
@@ -129,6 +130,15 @@ class Base:
     def embedding_shape(self) -> tuple[int, int]:
         """(layers, width) of what stands for one of a concept's tokens."""
         return len(self.layers), int(self.text_encoder.config.hidden_size)
+
+    def map_weights(self, part: Part) -> dict[str, Tensor]:
+        """(out, in) of each linear map of a part, by its path; a view of the base's own weights."""
+        maps = linear_maps(self.parts[part])
+        return {path: linear.weight.flatten(1) for path, linear in maps.items()}
+
+    def foreign_names(self) -> ForeignNames:
+        """What other programs call the maps of this base."""
+        return ForeignNames(self.unet, self.text_encoder)
 
     @property
     def token_table(self) -> Tensor:
