@@ -42,7 +42,8 @@ class Base:
         its attention maps (4 for SD 1.5).
     vae: None for a model without one; pictures can then not be made, latents can.
     lock: held by whoever changes its networks for a while, so that two threads may share a base.
-        A thread that holds it may take it again.
+        A thread that holds it may take it again. Nothing inside a network's pass may take it:
+        torch runs backward passes, and what they compute again, in threads of its own.
     """
 
     name: str
