@@ -14,11 +14,9 @@ import torch
 from toolkit.backbones import load_base
 from toolkit.concept import load_concept
 from toolkit.config.commands import read_train
-from toolkit.training.attention import layerwise_cross_attention
 from toolkit.training.concept_folder import read_concept_folder
 from toolkit.training.data import Draws, ImageViews, Views, batch_at
-from toolkit.training.ed_lora import lora_injected, set_low_rank_changes
-from toolkit.training.loss import masked_mse, noisy_latents, target
+from toolkit.training.loss import masked_mse
 from toolkit.training.module import ConceptTraining, LearningRates
 
 UNSEEN_SEED, BATCHES = 12345, 20
@@ -34,20 +32,19 @@ def main(arguments: Sequence[str]) -> None:
     views = ImageViews(base, images, Views((config.model.width, config.model.height)))
     for file in files:
         concept = load_concept(file)
-        with lora_injected(base, concept.rank, torch.Generator()), layerwise_cross_attention(base):
-            set_low_rank_changes(base.unet, concept.unet)
-            set_low_rank_changes(base.text_encoder, concept.text_encoder)
-            rates = LearningRates(0, 0, 0)
+        with base.lora_injected(concept.rank, torch.Generator()), base.heard_by_layer():
+            base.start_from(concept.changes)
+            rates = LearningRates({}, 0)
             model = ConceptTraining(base, concept.name, {}, concept.embeddings.float(), rates, 1)
-            draws = Draws(UNSEEN_SEED, len(images), 0.0, len(model.signal))
+            draws = Draws(UNSEEN_SEED, len(images), 0.0, model.schedule.timesteps)
             inside, outside = [], []
             for step in range(BATCHES):
                 batch = batch_at(step, views, draws)
-                signal = model.signal[batch.timesteps]
-                noisy = noisy_latents(batch.latents, batch.noise, signal)
-                wanted = target(batch.latents, batch.noise, signal, model.prediction_type)
+                noisy = model.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+                wanted = model.schedule.target(batch.latents, batch.noise, batch.timesteps)
                 prompts = [model.tokenise(caption) for caption in batch.captions]
-                found = base.unet(noisy, batch.timesteps, model.encode(prompts)).sample
+                encodings = base.encode_prompts(prompts, model.embeddings)
+                found = base.predict(noisy, batch.timesteps, encodings)
                 inside.append(masked_mse(found, wanted, batch.masks))
                 outside.append(masked_mse(found, wanted, 1 - batch.masks))
         losses = [float(torch.stack(losses).mean()) for losses in (inside, outside)]

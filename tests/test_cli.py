@@ -214,6 +214,7 @@ def test_a_commands_help_lists_choices_keys_and_an_example(
     [
         ("--help", 0),
         ("compose --help", 0),
+        ("export --help", 0),
         ("train concept=dgo", 2),
         ("compose layout=scene1 trainer.device=2", 2),
     ],

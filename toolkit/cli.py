@@ -147,14 +147,14 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 def _import(arguments: Sequence[str]) -> int:
     config = read_import(arguments)
-    path = _entry("toolkit.concept.formats.run", "import_concept")(config)
+    path = _entry("toolkit.exchange", "import_concept")(config)
     _say(f"{config.name}: {path}")
     return DONE
 
 
 def _export(arguments: Sequence[str]) -> int:
     config = read_export(arguments)
-    written = _entry("toolkit.concept.formats.run", "export_concept")(config)
+    written = _entry("toolkit.exchange", "export_concept")(config)
     for path in written.files:
         _say(f"{config.concept}: {path}")
     if written.lost:

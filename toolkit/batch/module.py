@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torch.nn import ModuleDict
 
 from toolkit.backbones import Base, Conditioning
 from toolkit.batch.journal import Item
@@ -54,7 +55,7 @@ class Composer(LightningModule):
     ) -> None:
         super().__init__()
         self.base = base
-        self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
+        self.networks = ModuleDict(base.networks)
         self.concepts = concepts
         self.method = method
         self.steps = steps

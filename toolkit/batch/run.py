@@ -28,6 +28,7 @@ from toolkit.batch.module import Composer
 from toolkit.batch.processes import IndependentProcesses
 from toolkit.batch.progress import BatchProgress
 from toolkit.batch.signals import ended_by_sigterm
+from toolkit.batch.wandb_table import CompositionTable
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
 from toolkit.concept.file import concept_path, load_concept
@@ -49,7 +50,6 @@ from toolkit.layout.layout import Layout, is_file, name_of
 from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
-from toolkit.tracking.wandb import CompositionTable
 from toolkit.tracking.wandb_settings import check_wandb
 from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
 

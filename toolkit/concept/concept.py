@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from toolkit.backbones import Base
-from toolkit.backbones.low_rank import LowRank, linear_maps
+from toolkit.backbones import Base, Part
+from toolkit.backbones.low_rank import LowRank
 from toolkit.errors import InputError
 
 
@@ -18,8 +18,7 @@ class Concept:
     embeddings: (tokens, layers, dim); tokens may be 0 for a plain LoRA.
     token_names: the words that stand for the tokens in a prompt, such as <dog1>, <dog2>.
     trigger_words: what `<name>` becomes in a prompt when there are no tokens.
-    unet, text_encoder: low-rank changes by module path. The text encoder's paths have no
-        `text_model.` in front, whichever way the installed transformers names them.
+    unet, text_encoder: low-rank changes of these parts of a base, by path of the map.
     scale: what the low-rank products are multiplied with.
     architecture, weights: fingerprints of the base it was learned on; empty when unknown.
     training: the settings it was trained with, for the record.
@@ -51,9 +50,14 @@ class Concept:
         return f"<{self.name}>"
 
     @property
+    def changes(self) -> dict[Part, Mapping[str, LowRank]]:
+        """All its low-rank changes, by the part of the base that they change."""
+        return {Part.UNET: self.unet, Part.TEXT_ENCODER: self.text_encoder}
+
+    @property
     def rank(self) -> int:
         """The largest rank among its low-rank changes."""
-        pairs = [*self.unet.values(), *self.text_encoder.values()]
+        pairs = [pair for changes in self.changes.values() for pair in changes.values()]
         return max((pair.down.shape[0] for pair in pairs), default=0)
 
     @property
@@ -84,28 +88,24 @@ class Concept:
                 f"concept {self.name} was trained on {self.base_name or 'another base'}, whose "
                 f"architecture differs from that of {base.name}: train it again on {base.name}"
             )
-        if len(self.embeddings):
-            expected = (len(base.layers), base.text_encoder.config.hidden_size)
-            if tuple(self.embeddings.shape[1:]) != expected:
-                raise InputError(
-                    f"concept {self.name} has embeddings for (layers, width) "
-                    f"{tuple(self.embeddings.shape[1:])}, but {base.name} needs {expected}"
-                )
-        for part, module, changes in (
-            ("unet", base.unet, self.unet),
-            ("text encoder", base.text_encoder, self.text_encoder),
-        ):
-            linears = linear_maps(module)
+        if len(self.embeddings) and tuple(self.embeddings.shape[1:]) != base.embedding_shape:
+            raise InputError(
+                f"concept {self.name} has embeddings for (layers, width) "
+                f"{tuple(self.embeddings.shape[1:])}, but {base.name} needs {base.embedding_shape}"
+            )
+        for part, changes in self.changes.items():
+            weights = base.map_weights(part)
             for path, pair in changes.items():
-                linear = linears.get(path)
-                if linear is None:
-                    raise InputError(f"concept {self.name}: {base.name} has no {part} map {path}")
+                if path not in weights:
+                    raise InputError(
+                        f"concept {self.name}: {base.name} has no {part.said} map {path}"
+                    )
                 shape = (pair.up.shape[0], pair.down.shape[1])
-                own = tuple(linear.weight.shape[:2])
+                own = tuple(weights[path].shape)
                 if shape != own:
                     raise InputError(
                         f"concept {self.name} was made for another base than {base.name}: its "
-                        f"{part} map {path} is {shape}, the base's {own}"
+                        f"{part.said} map {path} is {shape}, the base's {own}"
                     )
 
 

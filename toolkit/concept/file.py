@@ -10,7 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.unet.names import key_prefix
 from toolkit.concept.concept import Concept
 from toolkit.errors import InputError
 from toolkit.files import whole_file
@@ -18,8 +20,6 @@ from toolkit.files import whole_file
 FORMAT = "toolkit-concept"
 FORMAT_VERSION = "1"
 _EMBEDDINGS = "token_embeddings"
-_UNET = "unet."
-_TEXT_ENCODER = "text_encoder.text_model."
 _LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -35,10 +35,10 @@ def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float1
     What float16 cannot hold is written in float32.
     """
     tensors: dict[str, Tensor] = {_EMBEDDINGS: concept.embeddings}
-    for prefix, changes in ((_UNET, concept.unet), (_TEXT_ENCODER, concept.text_encoder)):
+    for part, changes in concept.changes.items():
         for name, pair in changes.items():
-            tensors[f"{prefix}{name}.lora_A.weight"] = pair.down
-            tensors[f"{prefix}{name}.lora_B.weight"] = pair.up
+            tensors[f"{key_prefix(part)}{name}.lora_A.weight"] = pair.down
+            tensors[f"{key_prefix(part)}{name}.lora_B.weight"] = pair.up
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -93,8 +93,8 @@ def load_concept(path: Path) -> Concept:
             trigger_words=metadata["trigger_words"],
             class_word=metadata["class_word"],
             scale=_finite(metadata["scale"]),
-            unet=_pairs(tensors, _UNET, path),
-            text_encoder=_pairs(tensors, _TEXT_ENCODER, path),
+            unet=_pairs(tensors, Part.UNET, path),
+            text_encoder=_pairs(tensors, Part.TEXT_ENCODER, path),
             base_name=metadata["base_name"],
             architecture=metadata["base_architecture"],
             weights=metadata["base_weights"],
@@ -126,7 +126,8 @@ def _token_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _pairs(tensors: dict[str, Tensor], prefix: str, path: Path) -> dict[str, LowRank]:
+def _pairs(tensors: dict[str, Tensor], part: Part, path: Path) -> dict[str, LowRank]:
+    prefix = key_prefix(part)
     sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if not name.startswith(prefix):

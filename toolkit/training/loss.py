@@ -5,30 +5,6 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def noisy_latents(latents: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
-    """Forward diffusion: sqrt(a) x0 + sqrt(1 - a) eps (DDPM, eq. 4).
-
-    latents, noise: (n, channels, h, w). signal: (n,), a = cumulative alpha of each timestep.
-    """
-    signal = signal.view(-1, 1, 1, 1)
-    return signal.sqrt() * latents + (1 - signal).sqrt() * noise
-
-
-def target(latents: Tensor, noise: Tensor, signal: Tensor, prediction_type: str) -> Tensor:
-    """What the U-Net is asked for: eps, or v = sqrt(a) eps - sqrt(1 - a) x0 (arXiv 2202.00512).
-
-    Shapes as in `noisy_latents`. prediction_type: "epsilon", "v_prediction" or "sample".
-    """
-    if prediction_type == "epsilon":
-        return noise
-    if prediction_type == "sample":
-        return latents
-    if prediction_type != "v_prediction":
-        raise ValueError(f"unknown prediction type {prediction_type}")
-    signal = signal.view(-1, 1, 1, 1)
-    return signal.sqrt() * noise - (1 - signal).sqrt() * latents
-
-
 def masked_mse(prediction: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
     """Eq. 1: mean squared error inside the mask, each picture with the same weight.
 

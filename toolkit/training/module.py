@@ -1,51 +1,38 @@
 """Training an ED-LoRA, as a LightningModule."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.backbones import Base
-from toolkit.backbones.unet.text import TokenisedPrompt, encode_layerwise, tokenise
+from toolkit.backbones import Base, CrossAttentionMaps, Part, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import RunError
-from toolkit.training.attention import CrossAttentionMaps
 from toolkit.training.data import TrainingBatch
 from toolkit.training.ed_lora import export_concept, token_names
-from toolkit.training.loss import (
-    attention_loss,
-    masked_mse,
-    mean_norm,
-    noisy_latents,
-    target,
-)
+from toolkit.training.loss import attention_loss, masked_mse, mean_norm
 
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Of Adam's three groups, before their linear decay to 0."""
+    """Of Adam's groups, before their linear decay to 0: each part's LoRA, and the embeddings."""
 
-    text_encoder: float
-    unet: float
+    parts: Mapping[Part, float]
     embeddings: float
 
 
 class ConceptTraining(LightningModule):
     """One concept's training: the base with a LoRA injected, and the concept's embeddings.
 
-    To be used under `lora_injected` and `layerwise_cross_attention`, fit and export alike.
+    To be used under the base's `lora_injected` and `heard_by_layer`, fit and export alike.
     settings: what the result depends on, for the record. embeddings: (2, layers, dim) to start
         from. max_embedding_norm: see `mean_norm`; None: no limit.
     recorder: collects the maps for the attention regulariser; None when its weight is 0.
     """
-
-    signal: Tensor
 
     def __init__(
         self,
@@ -62,7 +49,8 @@ class ConceptTraining(LightningModule):
     ) -> None:
         super().__init__()
         self.base = base
-        self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
+        for network, module in base.networks.items():
+            self.add_module(network, module)
         self.name = name
         self.settings = dict(settings)
         self.embeddings = nn.Parameter(embeddings)
@@ -72,22 +60,20 @@ class ConceptTraining(LightningModule):
         self.max_embedding_norm = max_embedding_norm
         self.attention_weight = attention_weight
         self.recorder = recorder
-        schedule = DDPMScheduler.from_config(base.scheduler_config)
-        self.prediction_type = str(schedule.config.prediction_type)
-        self.register_buffer("signal", schedule.alphas_cumprod, persistent=False)
+        self.schedule = base.noise_schedule()
         self.strict_loading = False  # a checkpoint holds only what trains
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
         prompts = [self.tokenise(caption) for caption in batch.captions]
-        signal = self.signal[batch.timesteps]
-        noisy = noisy_latents(batch.latents, batch.noise, signal)
-        wanted = target(batch.latents, batch.noise, signal, self.prediction_type)
+        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
         if self.recorder is not None:
             self.recorder.forget()
-        prediction = self.unet(noisy.to(self.base.dtype), batch.timesteps, self.encode(prompts))
+        encodings = self.base.encode_prompts(prompts, self.embeddings)
+        prediction = self.base.predict(noisy, batch.timesteps, encodings)
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
-        loss = masked_mse(prediction.sample, wanted, inside)
+        loss = masked_mse(prediction, wanted, inside)
         if self.recorder is not None:
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
@@ -104,14 +90,7 @@ class ConceptTraining(LightningModule):
         """A caption that says <name>, or writes the tokens out, as the text encoder reads it."""
         words = token_names(self.name)
         written = caption.replace(f"<{self.name}>", " ".join(words))
-        return tokenise(written, self.base.tokenizer, words)
-
-    def encode(self, prompts: Sequence[TokenisedPrompt]) -> Tensor:
-        """(prompts, layers, places, dim); each distinct prompt is encoded once."""
-        distinct = list(dict.fromkeys(prompts))
-        encodings = encode_layerwise(self.text_encoder, distinct, self.embeddings)
-        rows = [distinct.index(prompt) for prompt in prompts]
-        return encodings[rows].to(self.base.dtype)
+        return self.base.tokenise(written, words)
 
     def regularisation(
         self, maps: Tensor, prompts: Sequence[TokenisedPrompt], batch: TrainingBatch
@@ -121,11 +100,7 @@ class ConceptTraining(LightningModule):
         maps: (n, cells, places).
         """
         assert self.recorder is not None
-        height, width = batch.latents.shape[2:]
-        size = (
-            math.ceil(height / self.recorder.downscale),
-            math.ceil(width / self.recorder.downscale),
-        )
+        size = self.recorder.size(batch.latents)
         masks = functional.adaptive_avg_pool2d(batch.masks, size)[:, 0]
         losses = []
         for row in batch.has_mask.nonzero()[:, 0].tolist():
@@ -148,14 +123,13 @@ class ConceptTraining(LightningModule):
             self.embeddings.grad = None
 
     def configure_optimizers(self) -> Any:
-        """Adam with three groups, whose rates fall linearly to 0 at the last step."""
-        optimizer = torch.optim.Adam(
-            [
-                {"params": _trained(self.text_encoder), "lr": self.rates.text_encoder},
-                {"params": _trained(self.unet), "lr": self.rates.unet},
-                {"params": [self.embeddings], "lr": self.rates.embeddings},
-            ]
-        )
+        """Adam, whose rates fall linearly to 0 at the last step."""
+        groups = [
+            {"params": _trained(network), "lr": self.rates.parts[part]}
+            for part, network in self.base.parts.items()
+        ]
+        groups.append({"params": [self.embeddings], "lr": self.rates.embeddings})
+        optimizer = torch.optim.Adam(groups)
         decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 

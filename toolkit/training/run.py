@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.backbones import Base, load_base
+from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import load_concept, save_concept
 from toolkit.concept.file import concept_path
@@ -21,7 +21,6 @@ from toolkit.config.schema import TrainConfig
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import check_writable, sha256_of
 from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
-from toolkit.training.attention import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import (
     ConceptFolder,
@@ -30,7 +29,7 @@ from toolkit.training.concept_folder import (
     read_concept_folder,
 )
 from toolkit.training.data import ConceptData, Draws, Views
-from toolkit.training.ed_lora import initial_embeddings, lora_injected
+from toolkit.training.ed_lora import initial_embeddings
 from toolkit.training.measurements import Measurements, TimeLeft
 from toolkit.training.module import ConceptTraining, LearningRates
 from toolkit.training.sample_grids import SampleGrids
@@ -80,15 +79,17 @@ def train(config: TrainConfig) -> Path:
         recorder = CrossAttentionMaps(base.guidance_downscale)
     generator = torch.Generator("cpu").manual_seed(options.seed)
     embeddings = initial_embeddings(base, concept.class_word, generator)
-    with lora_injected(base, options.rank, generator), layerwise_cross_attention(base, recorder):
+    with base.lora_injected(options.rank, generator), base.heard_by_layer(recorder):
         training = ConceptTraining(
             base,
             concept.name,
             settings,
             embeddings,
             LearningRates(
-                options.learning_rate_text_encoder,
-                options.learning_rate_unet,
+                {
+                    Part.TEXT_ENCODER: options.learning_rate_text_encoder,
+                    Part.UNET: options.learning_rate_unet,
+                },
                 options.learning_rate_embeddings,
             ),
             options.steps,
@@ -101,7 +102,8 @@ def train(config: TrainConfig) -> Path:
         views = Views(
             (config.model.width, config.model.height), options.random_crop, options.mirror
         )
-        draws = Draws(options.seed, options.batch_size, options.noise_offset, len(training.signal))
+        timesteps = training.schedule.timesteps
+        draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
         _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
         if trainer.global_step != options.steps:
             raise _ended_early(trainer, options.steps, file)
@@ -141,9 +143,7 @@ def _load(config: TrainConfig, trainer: Trainer) -> Base:
             )
     check_memory("training", base, model.width, model.height, config.training.batch_size)
     if model.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
-        base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        base.text_encoder.train()  # transformers wants it for this; CLIP has no dropout
+        base.checkpoint_gradients()
     return base
 
 

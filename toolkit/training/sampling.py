@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Base
-from toolkit.backbones.unet.text import encode, encode_layerwise, tokenise
 from toolkit.errors import RunError
 from toolkit.sampling import initial_noise
 
@@ -25,23 +24,19 @@ def sample(
 ) -> Tensor:
     """(seeds, channels, h, w) latents, by classifier-free guidance with DPM-Solver++.
 
-    Runs under `layerwise_cross_attention`, and whatever LoRA is on the base acts.
+    Runs under the base's `heard_by_layer`, and whatever LoRA is on the base acts.
     words, embeddings: the concept's tokens as the prompt writes them, and their
     (tokens, layers, dim) values. size: width and height in pixels.
     Raises RunError when the latents stop being finite.
     """
-    positive = encode_layerwise(
-        base.text_encoder, [tokenise(prompt, base.tokenizer, words)], embeddings
-    )
-    negative = encode(base.text_encoder, [tokenise(negative_prompt, base.tokenizer)])
-    negative = negative[:, None].expand_as(positive)
+    positive = base.encode_prompts([base.tokenise(prompt, words)], embeddings)
+    negative = base.encode_prompts([base.tokenise(negative_prompt)])
     encodings = torch.cat([negative, positive]).repeat_interleave(len(seeds), dim=0)
-    encodings = encodings.to(base.dtype)
     scheduler = base.scheduler(steps)
     latents = initial_noise(base, *size, seeds) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
-        both = torch.cat([latents, latents]).to(base.dtype)
-        against, towards = base.unet(both, timestep, encodings).sample.float().chunk(2)
+        both = torch.cat([latents, latents])
+        against, towards = base.predict(both, timestep, encodings).float().chunk(2)
         guided = against + guidance_scale * (towards - against)
         latents = scheduler.step(guided, timestep, latents).prev_sample
     if not latents.isfinite().all():

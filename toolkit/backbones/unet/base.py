@@ -1,35 +1,38 @@
-"""Load a Stable Diffusion 1.x model: a diffusers folder, a hub id or a single file."""
+"""A Stable Diffusion 1.x model, frozen: what it is made of, and what it can be asked."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
-    DiffusionPipeline,
     DPMSolverMultistepScheduler,
-    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from toolkit.backbones.low_rank import linear_maps
-from toolkit.backbones.source import Source, check_index, find_source, named_safetensors
+from toolkit.backbones.injection import injected, learned, start_from
+from toolkit.backbones.low_rank import LowRank, linear_maps
 from toolkit.backbones.unet.attention import install
-from toolkit.backbones.unet.fingerprint import architecture_fingerprint, weights_fingerprint
+from toolkit.backbones.unet.foreign_names import ForeignNames
+from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
+from toolkit.backbones.unet.names import Part
+from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.backbones.unet.sites import AttentionLayer, attention_layers
+from toolkit.backbones.unet.text import TokenisedPrompt, encode, encode_layerwise, tokenise
 from toolkit.errors import InputError
 
-_AUTOENCODERS: dict[str, Any] = {
-    "AutoencoderKL": AutoencoderKL,
-    "AutoencoderTiny": AutoencoderTiny,
+_TRAINED_MAPS = {
+    Part.TEXT_ENCODER: r".*\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
+    Part.UNET: r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)",
 }
+"""The maps that training puts a LoRA on: all of attention's (Mix-of-Show, arXiv 2305.18292)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Base:
         its attention maps (4 for SD 1.5).
     vae: None for a model without one; pictures can then not be made, latents can.
     compiled: denoising passes are compiled as one graph, which the first of them waits for.
-    lock: held by whoever has a module of the base behave otherwise for a while, and by every pass.
+    lock: held by whoever changes its networks for a while, so that two threads may share a base.
+        A thread that holds it may take it again. Nothing inside a network's pass may take it:
+        torch runs backward passes, and what they compute again, in threads of its own.
     """
 
     name: str
@@ -53,10 +58,18 @@ class Base:
     architecture: str
     weights: str
     compiled: bool = False
-    lock: RLock = field(default_factory=RLock, repr=False, compare=False)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         install(self.unet, self.layers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or another process, gets: all but the lock, which is one process's own."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy has a lock of its own."""
+        vars(self).update(state, lock=threading.RLock())
 
     @cached_property
     def denoiser(self) -> Callable[..., Any]:
@@ -67,6 +80,17 @@ class Base:
     def linears(self) -> Mapping[str, nn.Module]:
         """The U-Net's linear maps by path."""
         return linear_maps(self.unet)
+
+    @property
+    def parts(self) -> dict[Part, nn.Module]:
+        """The networks that concepts change, in the order in which a prompt goes through them."""
+        return {Part.TEXT_ENCODER: self.text_encoder, Part.UNET: self.unet}
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """All networks by name, for whoever moves them to a device together."""
+        networks: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
+        return networks if self.vae is None else networks | {"vae": self.vae}
 
     @property
     def device(self) -> torch.device:
@@ -128,6 +152,102 @@ class Base:
         scheduler.set_timesteps(steps, device=self.device)
         return scheduler
 
+    @property
+    def embedding_shape(self) -> tuple[int, int]:
+        """(layers, width) of what stands for one of a concept's tokens."""
+        return len(self.layers), int(self.text_encoder.config.hidden_size)
+
+    def map_weights(self, part: Part) -> dict[str, Tensor]:
+        """(out, in) of each linear map of a part, by its path; a view of the base's own weights."""
+        maps = linear_maps(self.parts[part])
+        return {path: linear.weight.flatten(1) for path, linear in maps.items()}
+
+    def foreign_names(self) -> ForeignNames:
+        """What other programs call the maps of this base."""
+        return ForeignNames(self.unet, self.text_encoder)
+
+    @property
+    def token_table(self) -> Tensor:
+        """(vocabulary, width) in float32: what the words that the base knows start as."""
+        table: Tensor = self.text_encoder.get_input_embeddings().weight
+        return table.detach().float()
+
+    def token_ids(self, text: str) -> list[int]:
+        """The rows of `token_table` that `text` is read as."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def tokenise(self, prompt: str, concept_words: Sequence[str] = ()) -> TokenisedPrompt:
+        """`prompt` as the text encoder reads it; each of `concept_words` takes one place."""
+        return tokenise(prompt, self.tokenizer, concept_words)
+
+    def encode_prompts(
+        self, prompts: Sequence[TokenisedPrompt], embeddings: Tensor | None = None
+    ) -> Tensor:
+        """(prompts, layers, places, width) for `predict`; each distinct prompt is encoded once.
+
+        embeddings: (tokens, layers, width) of the concept whose words stand in the prompts;
+        gradients flow into them. Without any all layers hear the same.
+        """
+        distinct = list(dict.fromkeys(prompts))
+        if embeddings is None:
+            shared = encode(self.text_encoder, distinct)
+            encodings = shared[:, None].expand(-1, len(self.layers), -1, -1)
+        else:
+            encodings = encode_layerwise(self.text_encoder, distinct, embeddings)
+        return encodings[[distinct.index(prompt) for prompt in prompts]].to(self.dtype)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, encodings: Tensor) -> Tensor:
+        """What the U-Net says of (n, channels, h, w) noisy latents, in the same shape.
+
+        timesteps: one, or (n,). encodings: (n, layers, places, width), under `heard_by_layer`.
+        """
+        predicted: Tensor = self.unet(latents.to(self.dtype), timesteps, encodings).sample
+        return predicted
+
+    @contextmanager
+    def heard_by_layer(self, recorder: CrossAttentionMaps | None = None) -> Iterator[None]:
+        """Let each attention layer hear its own encoding, for training and plain sampling.
+
+        recorder: collects attention maps of passes with gradients. The block must span the backward
+        pass too. Other threads that change the base wait for its end.
+        """
+        with self.lock, layerwise_cross_attention(self.unet, self.layers, recorder):
+            yield
+
+    @contextmanager
+    def lora_injected(self, rank: int, generator: torch.Generator) -> Iterator[None]:
+        """Put a trainable LoRA on attention's maps in all parts, and take it off at the end.
+
+        It starts at no change. The base's weights are not touched; other threads that change the
+        base wait for the end.
+        """
+        networks = [(network, _TRAINED_MAPS[part]) for part, network in self.parts.items()]
+        with self.lock, injected(networks, rank, generator):
+            yield
+
+    def learned_changes(self) -> dict[Part, dict[str, LowRank]]:
+        """A copy of what the injected LoRA has learned, by part and path of the map."""
+        return {part: learned(network) for part, network in self.parts.items()}
+
+    def start_from(self, changes: Mapping[Part, Mapping[str, LowRank]], scale: float = 1.0) -> None:
+        """Start the injected LoRA from `changes`, by part and path; other maps from no change.
+
+        Raises InputError when one fits no injected map.
+        """
+        for part, network in self.parts.items():
+            start_from(network, changes.get(part, {}), scale)
+
+    def noise_schedule(self) -> NoiseSchedule:
+        """How latents are noised for training, and what `predict` should then say."""
+        return NoiseSchedule(self.scheduler_config)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep less of a forward pass for the backward one, which computes it again."""
+        self.unet.enable_gradient_checkpointing()
+        self.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self.text_encoder.train()  # transformers wants it for this; CLIP has no dropout
+
     def decode(self, latents: Tensor) -> Tensor:
         """(n, channels, h, w) latents to (n, 3, height, width) pixels in 0..1, float32.
 
@@ -157,117 +277,3 @@ class Base:
         else:
             latents = encoded.latent_dist.mean
         return (latents - shift) * config.scaling_factor
-
-
-def load_base(
-    path: str | Path,
-    name: str,
-    guidance_downscale: int | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Base:
-    """Load a base from a diffusers folder, a hub id, or a single `.safetensors` checkpoint.
-
-    guidance_downscale: None is Stable Diffusion's.
-
-    Raises InputError when there is no such model, or its U-Net has no attention at the guidance
-    grid.
-    """
-    guidance_downscale = guidance_downscale or 4
-    try:
-        source = find_source(str(path))
-        parts = _from_file(source, dtype) if source.is_file else _from_folder(source.path, dtype)
-        _check_parts(parts, str(path))
-    except InputError as error:
-        raise InputError(f"cannot load the base model: {error}") from error
-    except Exception as error:  # the libraries raise all kinds for damaged and incomplete folders
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"cannot load the base model {path}: {reason}") from error
-    unet, text_encoder, vae = parts.unet, parts.text_encoder, parts.vae
-    modules = [module for module in (text_encoder, unet, vae) if module is not None]
-    for module in modules:
-        module.requires_grad_(False).eval().to(device)
-    base = Base(
-        name=name,
-        tokenizer=parts.tokenizer,
-        text_encoder=text_encoder,
-        unet=unet,
-        vae=vae,
-        scheduler_config=parts.scheduler_config,
-        guidance_downscale=guidance_downscale,
-        architecture=architecture_fingerprint(unet, text_encoder),
-        weights=weights_fingerprint(unet, text_encoder),
-    )
-    if all(layer.downscale != guidance_downscale for layer in base.layers):
-        have = sorted({layer.downscale for layer in base.layers})
-        raise InputError(
-            f"base {name} has no attention at guidance_downscale={guidance_downscale}; take one "
-            f"of {have}"
-        )
-    return base
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What a base is made of."""
-
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL | AutoencoderTiny | None
-    scheduler_config: dict[str, Any]
-
-
-def _from_file(source: Source, dtype: torch.dtype) -> _Parts:
-    with named_safetensors(Path(source.path)) as file:
-        pipeline = StableDiffusionPipeline.from_single_file(
-            file, config=source.config, torch_dtype=dtype
-        )
-    return _Parts(
-        pipeline.tokenizer,
-        pipeline.text_encoder,
-        pipeline.unet,
-        pipeline.vae,
-        dict(pipeline.scheduler.config),
-    )
-
-
-def _from_folder(path: str, dtype: torch.dtype) -> _Parts:
-    """From a folder or a hub id."""
-    index = DiffusionPipeline.load_config(path)
-    check_index(index, path)
-    return _Parts(
-        CLIPTokenizer.from_pretrained(path, subfolder="tokenizer"),
-        CLIPTextModel.from_pretrained(path, subfolder="text_encoder", dtype=dtype),
-        UNet2DConditionModel.from_pretrained(path, subfolder="unet", torch_dtype=dtype),
-        _load_autoencoder(path, index, dtype),
-        DPMSolverMultistepScheduler.load_config(path, subfolder="scheduler"),
-    )
-
-
-def _check_parts(parts: _Parts, path: str) -> None:
-    """Raise InputError for a U-Net that needs more than latents and this text encoder."""
-    config = parts.unet.config
-    if config.addition_embed_type is not None:
-        raise InputError(f"{path} is a Stable Diffusion XL model; only 1.x can be used as a base")
-    if config.in_channels != config.out_channels:
-        raise InputError(
-            f"{path} is an inpainting or editing model: its U-Net reads {config.in_channels} "
-            f"channels and gives {config.out_channels}"
-        )
-    width = parts.text_encoder.config.hidden_size
-    if config.cross_attention_dim != width:
-        raise InputError(
-            f"{path}: its U-Net reads text {config.cross_attention_dim} wide, and its text encoder "
-            f"gives {width}"
-        )
-
-
-def _load_autoencoder(path: str, index: dict[str, Any], dtype: torch.dtype) -> Any:
-    """The model's autoencoder, or None where it has none."""
-    _, class_name = index.get("vae") or (None, None)
-    if class_name is None:
-        return None
-    if class_name not in _AUTOENCODERS:
-        raise ValueError(f"its autoencoder is a {class_name}; known: {sorted(_AUTOENCODERS)}")
-    return _AUTOENCODERS[class_name].from_pretrained(path, subfolder="vae", torch_dtype=dtype)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from toolkit.backbones.low_rank import changes_applied, linear_maps, side_by_side
 from toolkit.backbones.prompts import Change, Prompt
@@ -126,7 +127,7 @@ def _encode(base: Base, prompts: Sequence[Prompt], rows: Sequence[_Row]) -> Tens
 
 @contextmanager
 def _own_embeddings(
-    text_encoder: nn.Module, prompts: Sequence[Prompt], rows: Sequence[_Row]
+    text_encoder: CLIPTextModel, prompts: Sequence[Prompt], rows: Sequence[_Row]
 ) -> Iterator[None]:
     """Let the token embedding give concepts' own embeddings where their tokens stand."""
     at: list[tuple[int, int]] = []

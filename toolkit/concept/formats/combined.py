@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base
-from toolkit.backbones.low_rank import LowRank, linear_maps
-from toolkit.concept.formats.keys import Part
+from toolkit.backbones import Base, Part
+from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.unet.names import path_of
 from toolkit.errors import InputError
 
 _KEPT_ENERGY = 1 - 1e-6
@@ -37,13 +37,13 @@ def low_rank_difference(
     """
     changes: dict[Part, dict[str, LowRank]] = {part: {} for part in Part}
     kept_energy, lost_energy = 0.0, 0.0
-    for part, module in ((Part.UNET, base.unet), (Part.TEXT_ENCODER, base.text_encoder)):
-        linears = linear_maps(module)
+    for part in Part:
+        own_weights = base.map_weights(part)
         for name, weight in merged.get(part, {}).items():
-            map_path = name.removeprefix("text_model.").removesuffix(".weight")
-            if map_path not in linears:
+            map_path = path_of(name.removesuffix(".weight"))
+            if map_path not in own_weights:
                 raise InputError(f"{path}: the base has no map {name}")
-            own = linears[map_path].weight.float().flatten(1)
+            own = own_weights[map_path].float()
             if weight.ndim < 2 or weight.flatten(1).shape != own.shape:
                 raise InputError(
                     f"{path}: {name} is {tuple(weight.shape)}, the base's {tuple(own.shape)}"

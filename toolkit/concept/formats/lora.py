@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part
 from toolkit.backbones.families import family_in
 from toolkit.backbones.low_rank import LowRank
-from toolkit.concept.formats.keys import Key, KeyReader, NoSuchMap, Part
+from toolkit.concept.formats.keys import Key, KeyReader, NoSuchMap
 from toolkit.concept.formats.scale import scales_of
 from toolkit.errors import InputError
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.unet.names import path_of
 from toolkit.concept.concept import Concept, tokens_of
 from toolkit.concept.formats.files import finite, read_tensors
 from toolkit.errors import InputError
@@ -20,8 +21,8 @@ _EMBEDDINGS = "new_concept_embedding"
 def load_mix_of_show(path: Path, name: str, class_word: str = "") -> Concept:
     """Read `path` as the concept `name`, with its tokens renamed to <name1>, <name2>, ...
 
-    Reads the main branch's keys (`to_q.lora_down.weight`) and the research branch's
-    (`to_q_lora.down.weight`), with or without the outer `params`.
+    Reads the main branch's keys (`MAP.lora_down.weight`) and the research branch's
+    (`MAP_lora.down.weight`), with or without the outer `params`.
     Raises InputError when the file is no such thing, or a pickle that holds more than tensors;
     nothing in it is executed.
     """
@@ -89,9 +90,7 @@ def _pairs(weights: object, path: Path) -> dict[str, LowRank]:
         if not isinstance(tensor, Tensor) or tensor.ndim != 2:
             raise InputError(f"{path}: {key} is no matrix")
         tensor = finite(tensor, f"{path}: {key}")
-        module = match["path"].removeprefix("text_model.").replace(".processor.", ".")
-        module = re.sub(r"\.to_out$", ".to_out.0", module)
-        sides.setdefault(module, {})[match["side"]] = tensor
+        sides.setdefault(path_of(match["path"]), {})[match["side"]] = tensor
     for module, pair in sides.items():
         if set(pair) != {"down", "up"} or pair["down"].shape[0] != pair["up"].shape[1]:
             raise InputError(f"{path}: {module} is not a matching pair of down and up")

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part
 from toolkit.backbones.families import SUPPORTED, family_of, whole_part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.concept import Concept, tokens_of
 from toolkit.concept.file import FORMAT, load_concept
 from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
-from toolkit.concept.formats.keys import Part
 from toolkit.concept.formats.lora import read_lora
 from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, params_of
 from toolkit.concept.formats.textual_inversion import find_vectors, in_every_layer
@@ -145,13 +144,13 @@ def _check_kind(content: Mapping[str, Any], path: Path) -> None:
 
 def _acts(concept: Concept) -> bool:
     """Whether any of its low-rank changes is another than none."""
-    pairs = [*concept.unet.values(), *concept.text_encoder.values()]
+    pairs = [pair for changes in concept.changes.values() for pair in changes.values()]
     return any(bool(pair.down.any()) and bool(pair.up.any()) for pair in pairs)
 
 
 def _no_tokens(base: Base) -> Tensor:
     """(0, layers, dim)."""
-    return torch.zeros(0, len(base.layers), int(base.text_encoder.config.hidden_size))
+    return torch.zeros(0, *base.embedding_shape)
 
 
 def _vectors(path: Path) -> Tensor:
@@ -163,7 +162,7 @@ def _vectors(path: Path) -> Tensor:
 
 
 def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
-    width = int(base.text_encoder.config.hidden_size)
+    layers, width = base.embedding_shape
     if vectors.shape[1] != width:
         raise InputError(
             f"concept {concept.name}: its vectors are {vectors.shape[1]} wide; {base.name} needs "
@@ -171,7 +170,7 @@ def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
         )
     return replace(
         concept,
-        embeddings=in_every_layer(vectors, len(base.layers)),
+        embeddings=in_every_layer(vectors, layers),
         token_names=tokens_of(concept.name, len(vectors)),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from peft.utils.other import get_pattern_key
 
-from toolkit.concept.formats.keys import Part
+from toolkit.backbones import Part
 from toolkit.errors import InputError
 from toolkit.text.json_values import read_json
 

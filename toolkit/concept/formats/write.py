@@ -9,9 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.unet.names import (
+    KOHYA_FAMILY,
+    is_convolution,
+    key_prefix,
+    kohya_name,
+    module_name,
+)
 from toolkit.concept.concept import Concept
-from toolkit.config.schema import Format
 from toolkit.files import whole_file
 
 
@@ -23,7 +30,7 @@ class Written:
     lost: str
 
 
-def write_foreign(concept: Concept, format: Format, path: Path) -> Written:
+def write_foreign(concept: Concept, format: str, path: Path) -> Written:
     """Write `concept` in a format to `path`; the embeddings go to a file of their own beside it.
 
     diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
@@ -34,40 +41,37 @@ def write_foreign(concept: Concept, format: Format, path: Path) -> Written:
 
 def _write_diffusers(concept: Concept, path: Path) -> Written:
     tensors = {}
-    for prefix, changes in (
-        ("unet", concept.unet),
-        ("text_encoder.text_model", concept.text_encoder),
-    ):
-        for name, pair in changes.items():
-            tensors[f"{prefix}.{name}.lora_A.weight"] = _shaped(pair.down, name)
-            tensors[f"{prefix}.{name}.lora_B.weight"] = _shaped(pair.up * concept.scale, name)
+    for part, changes in concept.changes.items():
+        for map_path, pair in changes.items():
+            module = key_prefix(part) + map_path
+            tensors[f"{module}.lora_A.weight"] = _shaped(pair.down, map_path)
+            tensors[f"{module}.lora_B.weight"] = _shaped(pair.up * concept.scale, map_path)
     return _with_inversion(concept, path, _saved(tensors, path, {"format": "pt"}))
 
 
 def _write_kohya(concept: Concept, path: Path) -> Written:
     tensors = {}
-    parts = (("lora_unet_", concept.unet), ("lora_te_text_model_", concept.text_encoder))
-    for prefix, changes in parts:
-        for name, pair in changes.items():
-            module = prefix + name.replace(".", "_")
-            tensors[f"{module}.lora_down.weight"] = _shaped(pair.down, name)
-            tensors[f"{module}.lora_up.weight"] = _shaped(pair.up, name)
+    for part, changes in concept.changes.items():
+        for map_path, pair in changes.items():
+            module = kohya_name(part, map_path)
+            tensors[f"{module}.lora_down.weight"] = _shaped(pair.down, map_path)
+            tensors[f"{module}.lora_up.weight"] = _shaped(pair.up, map_path)
             tensors[f"{module}.alpha"] = torch.tensor(len(pair.down) * concept.scale)
     about = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(concept.rank),
         "ss_network_alpha": str(concept.rank * concept.scale),
-        "ss_base_model_version": "sd_v1",
+        "ss_base_model_version": KOHYA_FAMILY,
         "ss_tag_frequency": json.dumps({concept.name: {concept.class_word or concept.name: 1}}),
     }
     return _with_inversion(concept, path, _saved(tensors, path, about))
 
 
 def _write_mix_of_show(concept: Concept, path: Path) -> Written:
-    def halves(changes: Mapping[str, LowRank], prefix: str) -> dict[str, Tensor]:
+    def halves(part: Part, changes: Mapping[str, LowRank]) -> dict[str, Tensor]:
         return {
-            f"{prefix}{name}.lora_{side}.weight": tensor.float().contiguous()
-            for name, pair in changes.items()
+            f"{module_name(part, path)}.lora_{side}.weight": tensor.float().contiguous()
+            for path, pair in changes.items()
             for side, tensor in (("down", pair.down), ("up", pair.up * concept.scale))
         }
 
@@ -76,8 +80,7 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
             name: vectors.float().clone()
             for name, vectors in zip(concept.token_names, concept.embeddings, strict=True)
         },
-        "text_encoder": halves(concept.text_encoder, "text_model."),
-        "unet": halves(concept.unet, ""),
+        **{str(part): halves(part, changes) for part, changes in concept.changes.items()},
     }
     with whole_file(path) as temporary:
         torch.save({"params": content}, temporary)
@@ -102,9 +105,9 @@ def _with_inversion(concept: Concept, path: Path, lora: Path) -> Written:
     return Written((lora, inversion), lost)
 
 
-def _shaped(half: Tensor, name: str) -> Tensor:
-    """Half of a LoRA as the base has the map: around its attention are convolutions of 1 x 1."""
-    return half[:, :, None, None] if name.endswith((".proj_in", ".proj_out")) else half
+def _shaped(half: Tensor, path: str) -> Tensor:
+    """Half of a LoRA as the base has the map: some are convolutions of 1 x 1."""
+    return half[:, :, None, None] if is_convolution(path) else half
 
 
 def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
@@ -114,8 +117,8 @@ def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str
     return path
 
 
-_WRITERS: Mapping[Format, Callable[[Concept, Path], Written]] = {
-    Format.DIFFUSERS: _write_diffusers,
-    Format.KOHYA: _write_kohya,
-    Format.MIX_OF_SHOW: _write_mix_of_show,
+_WRITERS: Mapping[str, Callable[[Concept, Path], Written]] = {
+    "diffusers": _write_diffusers,
+    "kohya": _write_kohya,
+    "mix_of_show": _write_mix_of_show,
 }

@@ -1,14 +1,16 @@
 """Cross-attention in which layer i hears encoding i (P+, arXiv 2303.09522)."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones.unet.sites import AttentionLayer
 
 
 @dataclass
@@ -26,6 +28,11 @@ class CrossAttentionMaps:
         """(batch, cells, places), averaged over layers."""
         return torch.stack(self.maps).mean(dim=0)
 
+    def size(self, latents: Tensor) -> tuple[int, int]:
+        """Rows and columns of the maps, for (batch, channels, h, w) latents."""
+        height, width = latents.shape[2:]
+        return math.ceil(height / self.downscale), math.ceil(width / self.downscale)
+
     def forget(self) -> None:
         """Call it before a pass: gradient checkpointing recorded once more in the last backward."""
         self.maps.clear()
@@ -33,19 +40,19 @@ class CrossAttentionMaps:
 
 @contextmanager
 def layerwise_cross_attention(
-    base: Base, recorder: CrossAttentionMaps | None = None
+    unet: UNet2DConditionModel,
+    layers: Sequence[AttentionLayer],
+    recorder: CrossAttentionMaps | None = None,
 ) -> Iterator[None]:
-    """Let the U-Net take encodings of (batch, layers, places, dim), one for each layer.
+    """Let the U-Net take encodings of (batch, layers, places, dim), one for each of `layers`.
 
     Encodings of (batch, places, dim), which all layers share, still work. The block must span the
     backward pass too: gradient checkpointing runs the layers again there.
     """
-    attentions: list[Attention] = [
-        base.unet.get_submodule(layer.cross_attention) for layer in base.layers
-    ]
+    attentions: list[Attention] = [unet.get_submodule(layer.cross_attention) for layer in layers]
     before = [attention.processor for attention in attentions]
     try:
-        for index, (layer, attention) in enumerate(zip(base.layers, attentions, strict=True)):
+        for index, (layer, attention) in enumerate(zip(layers, attentions, strict=True)):
             reads = recorder is not None and recorder.downscale == layer.downscale
             attention.processor = LayerwiseProcessor(index, recorder if reads else None)
         yield

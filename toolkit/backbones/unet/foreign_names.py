@@ -1,0 +1,85 @@
+"""Which map of a base other programs mean: kohya's, ComfyUI's, PEFT's, and older diffusers'."""
+
+import re
+
+from torch import nn
+
+from toolkit.backbones.low_rank import linear_maps
+from toolkit.backbones.unet.names import Part, path_of
+
+_KOHYA = (
+    ("lora_unet_", Part.UNET),
+    ("lora_te1_", Part.TEXT_ENCODER),
+    ("lora_te_", Part.TEXT_ENCODER),
+)
+_COMFY = "diffusion_model."  # its name for the U-Net
+_OLDER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+
+# Stable Diffusion's first code names its blocks by their number in one list.
+_NUMBERED_CONVOLUTION = re.compile(
+    r"(input|output)_blocks_\d+_\d_(in_layers|out_layers|skip|conv|op)|middle_block_[02]_"
+)
+_NUMBERED = re.compile(r"(?P<half>input|output)_blocks_(?P<number>\d+)_1_")
+
+
+class ForeignNames:
+    """The maps of a base, by any name that a program gives them."""
+
+    def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
+        """Know the maps of both networks."""
+        self._paths = {
+            Part.UNET: set(linear_maps(unet)),
+            Part.TEXT_ENCODER: set(linear_maps(text_encoder)),
+        }
+        self._flat = {
+            part: {path.replace(".", "_"): path for path in paths}
+            for part, paths in self._paths.items()
+        }
+        self._convolutions = {
+            name.replace(".", "_")
+            for name, module in unet.named_modules()
+            if isinstance(module, nn.Conv2d) and name not in self._paths[Part.UNET]
+        }
+
+    def find(self, module: str) -> tuple[Part, str] | None:
+        """The part and path that `module` means; None when the base has no such map."""
+        if module.startswith(_COMFY):
+            module = f"lora_unet_{module.removeprefix(_COMFY).replace('.', '_')}"
+        for prefix, part in _KOHYA:
+            if module.startswith(prefix):
+                flat = _renumbered(module.removeprefix(prefix)).removeprefix("text_model_")
+                path = self._flat[part].get(flat)
+                return None if path is None else (part, path)
+        module = module.removeprefix("base_model.model.")
+        for part in Part:
+            for path in _spellings(module.removeprefix(f"{part}."), part):
+                if path in self._paths[part]:
+                    return part, path
+        return None
+
+    def is_convolution(self, module: str) -> bool:
+        """Whether `module` means one of the U-Net's convolutions, which see more than one place."""
+        flat = module.replace(".", "_")
+        numbered = _NUMBERED_CONVOLUTION.search(flat) is not None
+        return numbered or flat.removeprefix("lora_unet_") in self._convolutions
+
+
+def _spellings(module: str, part: Part) -> list[str]:
+    """A map's name inside its network, and what older diffusers would mean by it."""
+    named = module.replace(".processor.", ".").removeprefix("text_model.")
+    if part is Part.UNET:
+        return [named, path_of(named)]
+    before, _, last = named.rpartition(".")
+    return [named, f"{before}.{_OLDER.get(last, last)}"]
+
+
+def _renumbered(flat: str) -> str:
+    """`input_blocks_4_1_...` as `down_blocks_1_attentions_0_...`; any other name as it is."""
+
+    def named(match: re.Match[str]) -> str:
+        number = int(match["number"])
+        if match["half"] == "input":
+            return f"down_blocks_{(number - 1) // 3}_attentions_{(number - 1) % 3}_"
+        return f"up_blocks_{number // 3}_attentions_{number % 3}_"
+
+    return _NUMBERED.sub(named, flat.replace("middle_block_1_", "mid_block_attentions_0_"))

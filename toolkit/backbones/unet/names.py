@@ -1,0 +1,59 @@
+"""What a map that a concept changes is called: here, in concept files, and by other programs.
+
+Here it is called by its part of the base and its module's path in that network. The text encoder's
+paths have no `text_model.` in front, whichever way the installed transformers names them; files
+always have it.
+"""
+
+import re
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """Which network a change belongs to."""
+
+    UNET = "unet"
+    TEXT_ENCODER = "text_encoder"
+
+    @property
+    def said(self) -> str:
+        """Its name in a message."""
+        return self.replace("_", " ")
+
+
+KOHYA_FAMILY = "sd_v1"
+"""What kohya's tools call Stable Diffusion 1.x."""
+
+_BEFORE = {Part.UNET: "", Part.TEXT_ENCODER: "text_model."}
+_KOHYA = {Part.UNET: "lora_unet_", Part.TEXT_ENCODER: "lora_te_text_model_"}
+
+
+def module_name(part: Part, path: str) -> str:
+    """A map's name inside its network, as files have it."""
+    return f"{_BEFORE[part]}{path}"
+
+
+def key_prefix(part: Part) -> str:
+    """What stands in front of a path in concept files, and in diffusers' LoRAs."""
+    return f"{part}.{_BEFORE[part]}"
+
+
+def kohya_name(part: Part, path: str) -> str:
+    """A map's name in the LoRAs of kohya's tools, which have no dots."""
+    return _KOHYA[part] + path.replace(".", "_")
+
+
+def path_of(module: str) -> str:
+    """The path that is meant by a map's name inside its network, also by an older diffusers'."""
+    path = module.removeprefix("text_model.").replace(".processor.", ".")
+    return re.sub(r"\.to_out$", ".to_out.0", path)
+
+
+def is_convolution(path: str) -> bool:
+    """Whether a map is a convolution of 1 x 1: Stable Diffusion 1.x has them around attention."""
+    return path.endswith((".proj_in", ".proj_out"))
+
+
+def acts_in_places(part: Part, path: str) -> bool:
+    """Whether a change of a map can act inside a box: in the U-Net, those of its transformers."""
+    return part is not Part.UNET or ".attentions." in path
