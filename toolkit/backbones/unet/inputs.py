@@ -259,7 +259,7 @@ class _Heard:
 def _heard(batch: Batch, size: Size) -> _Heard:
     regional, device = batch.regional, batch.base.device
     masks = [_masks(batch, layout, size) for layout in batch.layouts]
-    if not any(mask.any() for mask in masks):
+    if not (regional.injection and any(len(mask) for mask in masks)):
         return _Heard(None, 1, None)
     depth = max(_depth(mask) for mask in masks)
     places = max(layout.window * (1 + len(layout.regions)) for layout in batch.layouts)
@@ -319,7 +319,12 @@ def _isolated(batch: Batch, layout: Conditioning, size: Size) -> Tensor | Isolat
     device, dtype = batch.base.device, batch.base.dtype
     if batch.grouped:
         return isolation(boxes, *size, device, batch.closed)
-    return free_keys(boxes, *size, device, dtype, batch.closed)
+    mask = free_keys(boxes, *size, device, dtype, batch.closed)
+    isolating = batch.regional.isolation and len(layout.regions) >= (1 if batch.closed else 2)
+    if mask is None and isolating:  # boxes too small for this map: the same graph all the same
+        cells = size[0] * size[1]
+        return torch.zeros(1, 1, cells, cells, device=device, dtype=dtype)
+    return mask
 
 
 def _counted(batch: Batch, layout: Conditioning, size: Size) -> Tensor | None:

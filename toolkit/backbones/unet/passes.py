@@ -31,7 +31,8 @@ class Passes:
         self.base = base
         self.conditionings = tuple(conditionings)
         self.regional = regional
-        self.grouped = base.device.type == "cpu" if grouped is None else grouped
+        faster = base.device.type == "cpu" and not base.compiled  # groups differ in their sizes
+        self.grouped = faster if grouped is None else grouped
         self._made: dict[tuple[object, ...], tuple[Batch, PassInputs]] = {}
 
     def predict(
