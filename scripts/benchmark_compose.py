@@ -21,93 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from sd15 import GUIDANCE_SCALE, layout_of, plain_pipeline, random_base, random_concept
 
 from toolkit import sampling
-from toolkit.backbones import Base
-from toolkit.backbones.low_rank import linear_maps
 from toolkit.backbones.unet.conditioning import prepare
-from toolkit.concept import Concept, LowRank, load_concept, save_concept
-from toolkit.layout.layout import Layout, Region
+from toolkit.concept import load_concept, save_concept
 from toolkit.methods import guidance
 from toolkit.methods.method import Method
-
-TOKENIZER = Path(__file__).resolve().parent.parent / "toolkit" / "assets" / "mini" / "tokenizer"
-NOISE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "epsilon",
-}
-GUIDANCE_SCALE = 7.5
-
-
-def random_base(device: str, dtype: torch.dtype) -> Base:
-    """SD 1.5's U-Net (860 M parameters) and text encoder (123 M), untrained."""
-    torch.manual_seed(0)
-    text_config = CLIPTextConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        projection_dim=768,
-        bos_token_id=49406,
-        eos_token_id=49407,
-    )
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-    modules = [
-        module.to(device, dtype).eval().requires_grad_(False)
-        for module in (CLIPTextModel(text_config), unet)
-    ]
-    return Base(
-        name="random",
-        tokenizer=CLIPTokenizer.from_pretrained(TOKENIZER),
-        text_encoder=modules[0],
-        unet=modules[1],
-        vae=None,
-        scheduler_config=NOISE,
-        guidance_downscale=4,
-        architecture="",
-        weights="",
-    )
-
-
-def random_concept(base: Base, name: str, rank: int = 4) -> Concept:
-    """An ED-LoRA of the size that training makes: every attention map of both networks."""
-
-    def changes(module: torch.nn.Module, marks: Sequence[str]) -> dict[str, LowRank]:
-        return {
-            path: LowRank(
-                0.02 * torch.randn(rank, linear.weight.shape[1]),
-                0.02 * torch.randn(linear.weight.shape[0], rank),
-            )
-            for path, linear in linear_maps(module).items()
-            if any(mark in path for mark in marks)
-        }
-
-    return Concept(
-        name=name,
-        embeddings=0.02 * torch.randn(2, len(base.layers), 768),
-        token_names=(f"<{name}1>", f"<{name}2>"),
-        unet=changes(base.unet, (".attn1.", ".attn2.")),
-        text_encoder=changes(base.text_encoder, (".self_attn.",)),
-        class_word=name,
-    )
-
-
-def layout_of(concepts: int, width: int, height: int) -> Layout:
-    """Boxes side by side, in two rows from four concepts on."""
-    rows = 1 if concepts < 4 else 2
-    regions = []
-    for row in range(rows):
-        own = [i for i in range(concepts) if i * rows // concepts == row]
-        for column, index in enumerate(own):
-            x0, x1 = (column + 0.06) / len(own), (column + 0.94) / len(own)
-            y0, y1 = (row + 0.06) / rows, (row + 0.94) / rows
-            regions.append(Region(f"c{index}", f"<c{index}>, sitting", (x0, y0, x1, y1)))
-    return Layout("benchmark", "a picture", width, height, tuple(regions))
 
 
 class Peak:
@@ -179,17 +99,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = Path(arguments.work)
     for name in names:
         save_concept(random_concept(base, name), folder / f"{name}.safetensors")
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL(block_out_channels=(8, 8, 8, 8), norm_num_groups=4),
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
-        scheduler=base.sampler(arguments.steps),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = plain_pipeline(base, arguments.steps)
     started = now(device)
     concepts = {name: load_concept(folder / f"{name}.safetensors") for name in names}
     conditioning = prepare(base, layout, concepts)

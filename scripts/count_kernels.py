@@ -1,0 +1,243 @@
+"""How many operations reach the device, for plain sampling and for ours: what a fast GPU waits for.
+
+Stable Diffusion 1.5's structure, channels so narrow that one core does in seconds, 512 x 512. The
+counts do not depend on the machine or on the widths. Prints a table, then one JSON line: `plain`,
+and by number of concepts `ours` (boxes side by side) and `overlapping`. pass: one two-sided
+denoising pass with its combination. guided: one guidance pass, losses, backward and update.
+picture: text encoding, re-initialisation and 4 steps, 2 of them guided; latents only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from sd15 import GUIDANCE_SCALE, NARROW, layout_of, plain_pipeline, random_base, random_concept
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from toolkit import sampling
+from toolkit.backbones import Base
+from toolkit.backbones.unet.conditioning import prepare
+from toolkit.methods.guidance import refine
+from toolkit.methods.method import Method
+
+CONCEPTS = (1, 2, 3, 5, 8)
+SIZE = 512
+STEPS = 4
+METHOD = Method(adaptive_stop=False, max_guidance_steps=STEPS // 2 - 1)
+"""The whole method, its constraints on for exactly half of the steps."""
+SIDE_BY_SIDE, OVERLAPPING = 0.0, -0.3
+
+_NO_LAUNCH = {
+    "_local_scalar_dense",  # Tensor.item()
+    "_reshape_alias",
+    "_unsafe_view",
+    "empty",
+    "empty_like",
+    "empty_permuted",
+    "empty_strided",
+    "lift_fresh",
+    "new_empty",
+    "new_empty_strided",
+    "scalar_tensor",
+    "unsafe_chunk",
+    "unsafe_split",
+    "unsafe_split_with_sizes",
+}
+
+
+class KernelCounter(TorchDispatchMode):
+    """Counts, by name, the operations that launch work: no views, allocations or scalar copies.
+
+    An operation counts once, however many launches a library makes of it. What is computed from
+    nothing but `host` tensors, such as a scheduler's sigmas, never reaches the device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self._host: dict[int, torch.UntypedStorage] = {}
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def keep_on_host(self, tensor: Tensor) -> None:
+        """Take `tensor`, and all that is computed from such tensors alone, for the host's."""
+        storage = tensor.untyped_storage()
+        self._host[storage._cdata] = storage  # kept, so that no other storage takes its number
+
+    def _is_on_host(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage()._cdata in self._host
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if given and all(map(self._is_on_host, given)):
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, Tensor):
+                    self.keep_on_host(leaf)
+        elif launches(func, given):
+            self.counts[func.overloadpacket.__name__] += 1
+        return result
+
+
+def launches(func: torch._ops.OpOverload, given: Sequence[Tensor]) -> bool:
+    """Whether `func`, called with the tensors `given`, gives a device something to compute."""
+    name = func.overloadpacket.__name__
+    if func.namespace != "aten" or name in _NO_LAUNCH:
+        return func.namespace != "aten" and func.namespace != "prim"
+    if func.is_view or torch.Tag.inplace_view in func.tags:
+        return False
+    return not (name == "_to_copy" and given[0].ndim == 0)
+
+
+@contextmanager
+def scheduler_on_host(counter: KernelCounter, scheduler_type: type) -> Iterator[None]:
+    """What schedulers set up is computed on the host, and their sigmas stay there."""
+    originals = {name: getattr(scheduler_type, name) for name in ("__init__", "set_timesteps")}
+
+    def aside(original: Callable[..., None]) -> Callable[..., None]:
+        @wraps(original)
+        def call(scheduler: Any, *arguments: Any, **named: Any) -> None:
+            before = counter.counts.copy()
+            original(scheduler, *arguments, **named)
+            counter.counts = before
+            counter.keep_on_host(scheduler.sigmas)
+
+        return call
+
+    for name, original in originals.items():
+        setattr(scheduler_type, name, aside(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(scheduler_type, name, original)
+
+
+def count(work: Callable[[], object], base: Base) -> Counter[str]:
+    """The operations by name that `work` sends to the device."""
+    counter = KernelCounter()
+    with scheduler_on_host(counter, type(base.sampler(STEPS))), counter:
+        work()
+    return counter.counts
+
+
+@torch.no_grad()
+def count_plain(base: Base) -> dict[str, Counter[str]]:
+    """A pass and a picture of diffusers' StableDiffusionPipeline."""
+    pipeline = plain_pipeline(base, STEPS)
+    latents = torch.randn(1, 4, SIZE // 8, SIZE // 8)
+    text = torch.randn(2, 77, base.text_encoder.config.hidden_size)
+    timestep = pipeline.scheduler.timesteps[0]
+
+    def one_pass() -> Tensor:
+        noise = base.unet(torch.cat([latents] * 2), timestep, encoder_hidden_states=text).sample
+        negative, positive = noise.chunk(2)
+        return negative + GUIDANCE_SCALE * (positive - negative)
+
+    def picture() -> None:
+        pipeline(
+            prompt="a picture",
+            negative_prompt="a bad picture",
+            latents=latents,
+            width=SIZE,
+            height=SIZE,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE_SCALE,
+            output_type="latent",
+        )
+
+    return {"pass": count(one_pass, base), "picture": count(picture, base)}
+
+
+@torch.no_grad()
+def count_ours(base: Base, concepts: int, margin: float) -> dict[str, Counter[str]]:
+    """A denoising pass, a guidance pass with its update, and a picture of LoRA-Composer."""
+    layout = layout_of(concepts, SIZE, SIZE, margin)
+    shelf = {region.concept: random_concept(base, region.concept) for region in layout.regions}
+    conditionings = [prepare(base, layout, shelf)]
+    latents = sampling.initial_noise(base, SIZE, SIZE, [0])
+    timestep = base.sampler(STEPS).timesteps[0]
+
+    def one_pass() -> None:
+        sampling.predict(base, latents, timestep, conditionings, METHOD, GUIDANCE_SCALE)
+
+    def guided() -> None:
+        refine(base, latents, timestep, conditionings, METHOD, METHOD.step_size_at(0, STEPS))
+
+    def picture() -> None:
+        prepared = [prepare(base, layout, shelf)]
+        sampling.compose(base, prepared, [0], METHOD, STEPS, GUIDANCE_SCALE)
+
+    return {
+        "pass": count(one_pass, base),
+        "guided": count(guided, base),
+        "picture": count(picture, base),
+    }
+
+
+def count_all(concepts: Sequence[int] = CONCEPTS) -> dict[str, Any]:
+    """All counts, operations by name: plain, then ours and overlapping by number of concepts."""
+    base = random_base("cpu", torch.float32, NARROW)
+    return {
+        "plain": count_plain(base),
+        "ours": {str(n): count_ours(base, n, SIDE_BY_SIDE) for n in concepts},
+        "overlapping": {str(n): count_ours(base, n, OVERLAPPING) for n in concepts if n > 1},
+    }
+
+
+def totals(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """`counts` with each set of operations as its number."""
+    return {
+        name: value.total() if isinstance(value, Counter) else totals(value)
+        for name, value in counts.items()
+    }
+
+
+def table(numbers: Mapping[str, Any]) -> str:
+    """One line for each run, each count with how many times plain sampling's it is."""
+    plain = numbers["plain"]
+    whole = {"pass": plain["pass"], "guided": plain["pass"], "picture": plain["picture"]}
+    lines = [f"{'':<24}" + "".join(f"{name:>18}" for name in whole)]
+    lines.append(f"{'plain':<24}{plain['pass']:>12,}{'':>24}{plain['picture']:>12,}")
+    for kind in ("ours", "overlapping"):
+        for concepts, found in numbers[kind].items():
+            cells = [f"{found[name]:>12,} {found[name] / whole[name]:5.2f}" for name in whole]
+            lines.append(f"{kind + ', ' + concepts:<24}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--concepts", type=int, nargs="+", default=CONCEPTS)
+    parser.add_argument("--by-name", action="store_true", help="also print the operations by name")
+    arguments = parser.parse_args(argv)
+    counts = count_all(arguments.concepts)
+    if arguments.by_name:
+        print(json.dumps(counts, indent=1))
+    numbers = totals(counts)
+    print(table(numbers))
+    print(json.dumps(numbers))
+
+
+if __name__ == "__main__":
+    main()
