@@ -63,6 +63,8 @@ def changes_applied(
                 output: Tensor,
                 change: LowRank = change,
             ) -> Tensor:
+                if output.ndim == 4:  # a convolution of 1 x 1
+                    return output + change(inputs[0].movedim(1, -1)).movedim(-1, 1)
                 return output + change(inputs[0])
 
             handles.append(linears[path].register_forward_hook(add))
