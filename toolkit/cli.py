@@ -15,6 +15,7 @@ from toolkit.config.commands import (
     COMPOSE,
     EVALUATE,
     EXPORT,
+    FUSE,
     IMPORT,
     SAMPLE,
     TRAIN,
@@ -22,6 +23,7 @@ from toolkit.config.commands import (
     read_compose,
     read_evaluate,
     read_export,
+    read_fuse,
     read_import,
     read_sample,
     read_train,
@@ -162,6 +164,13 @@ def _export(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _fuse(arguments: Sequence[str]) -> int:
+    config = read_fuse(arguments)
+    path = _entry("toolkit.fusion.run", "fuse_concepts")(config)
+    _say(f"{config.fused_name}: {path}")
+    return DONE
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -213,6 +222,15 @@ COMMANDS = {
         EXPORT,
         _export,
         "NAME ",
+    ),
+    "fuse": Command(
+        "make one set of weights of several concepts, as Mix-of-Show does",
+        (
+            "toolkit fuse concepts=dog,cat",
+            "toolkit fuse concepts=dog,cat fusion.solver=lbfgs name=published",
+        ),
+        FUSE,
+        _fuse,
     ),
 }
 

@@ -1,6 +1,7 @@
 """The methods LoRA-Composer is compared with do what their papers, and other tools, do."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,10 @@ from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import KINDS, Method
+from toolkit.methods.lora_composite import LoraComposite
+from toolkit.methods.lora_switch import LoraSwitch
 from toolkit.methods.prompts import joint_prompt, scene_of
+from toolkit.methods.reading import one_by_one
 from toolkit.sampling import Step, compose
 
 PAIR = Layout(
@@ -31,7 +35,7 @@ ONE = replace(PAIR, regions=PAIR.regions[:1])
 
 
 MERGE, PROMPT_ONLY = KINDS["merge"](), KINDS["prompt_only"]()
-SWITCH, COMPOSITE = KINDS["lora_switch"](), KINDS["lora_composite"]()
+SWITCH, COMPOSITE = LoraSwitch(period=1, strength=1.0), LoraComposite(strength=1.0)
 
 
 def first_step(
@@ -85,20 +89,36 @@ def test_with_one_concept_there_is_nothing_to_switch_or_average(
 def test_switching_starts_with_the_first_lora_and_averaging_uses_both(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
-    alone = []
-    for weights in ([1.0, 0.0], [0.0, 1.0]):
-        single = merged([concepts["dog"], concepts["cat"]], weights)
-        prompt = Prompt(joint_prompt(PAIR, concepts), change=single)
-        view = (condition(reference_base, PAIR, prompt),)
-        seen: list[Step] = []
-        compose(reference_base, MERGE, [view], [1], 2, watch=seen.append)
-        alone.append(seen[0].latents[0])
+    def alone(method: Method) -> list[torch.Tensor]:
+        found = []
+        for view in method.prepare(reference_base, PAIR, concepts):
+            seen: list[Step] = []
+            compose(reference_base, MERGE, [(view,)], [1], 2, watch=seen.append)
+            found.append(seen[0].latents[0])
+        return found
+
+    first, _ = alone(SWITCH)
     switched = first_step(reference_base, concepts, PAIR, SWITCH)
+    assert (switched - first).abs().max() < 1e-4 * first.std()
+    one, other = alone(COMPOSITE)
     averaged = first_step(reference_base, concepts, PAIR, COMPOSITE)
-    assert (switched - alone[0]).abs().max() < 1e-4 * alone[0].std()
     # The solver's first step is linear in the prediction, so the mean passes through it.
-    assert (averaged - (alone[0] + alone[1]) / 2).abs().max() < 1e-4 * averaged.std()
-    assert (alone[0] - alone[1]).abs().max() > 1e-3 * alone[0].std()
+    assert (averaged - (one + other) / 2).abs().max() < 1e-4 * averaged.std()
+    assert (one - other).abs().max() > 1e-3 * one.std()
+
+
+def test_the_subjects_come_before_the_background_when_loras_take_turns(
+    concepts: dict[str, Concept],
+) -> None:
+    at_the_rock = replace(PAIR, prompt="a dog and a cat at <rock>", background="rock")
+    order: list[str] = []
+
+    def views(own: Sequence[Concept], strengths: Sequence[float]) -> Sequence[Concept]:
+        order.extend(concept.name for concept in own)
+        return own
+
+    one_by_one(at_the_rock, concepts, views, 0.8)
+    assert order == ["dog", "cat", "rock"]
 
 
 @pytest.mark.parametrize("sampler", [KINDS["regional_prompt"](), KINDS["regional_tokens"]()])

@@ -109,6 +109,11 @@ def concept_name(value: object) -> str:
     return found[0]
 
 
+def concept_names(value: object) -> tuple[str, ...]:
+    """The concepts that a command takes together."""
+    return names(str(value), "concepts")
+
+
 def _layout_file(name: str) -> Path:
     path = from_home(name)
     if path.suffix.lower() == ".jsonl":

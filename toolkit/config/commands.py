@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit.config.arguments import (
     concept_name,
+    concept_names,
     existing_file,
     judge_names,
     layout_files,
@@ -25,6 +26,7 @@ from toolkit.config.schema import (
     EvaluateConfig,
     ExportConfig,
     Format,
+    FuseConfig,
     ImportConfig,
     SampleConfig,
     TrainConfig,
@@ -118,6 +120,12 @@ IMPORT = Shape(
     frozenset({"file"}),
 )
 EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
+FUSE = Shape(
+    "fuse",
+    FuseConfig,
+    ("model", "trainer"),
+    {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
+)
 
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
@@ -196,6 +204,14 @@ def read_export(arguments: Sequence[str]) -> ExportConfig:
     if "format" not in typed:
         raise InputError(f"say which format: format={'|'.join(Format)}")
     return build(ExportConfig, _read(EXPORT, typed) | {"concept": name})
+
+
+def read_fuse(arguments: Sequence[str]) -> FuseConfig:
+    """The config of making one set of weights of several concepts."""
+    content = _read(FUSE, split_arguments(arguments))
+    if "concepts" not in content:
+        raise InputError(f"say which concepts: concepts=ONE,TWO ({_listed('concept')})")
+    return build(FuseConfig, content)
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -30,6 +30,20 @@ class Format(StrEnum):
         return (".safetensors",)
 
 
+class FusionSolver(StrEnum):
+    """How the fusion solves one linear map."""
+
+    CLOSED_FORM = "closed_form"
+    LBFGS = "lbfgs"
+
+
+class FusionScheduler(StrEnum):
+    """How the fusion samples a concept's picture: as Mix-of-Show, or as its research code."""
+
+    DPM = "dpm"
+    DDIM = "ddim"
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The base: which weights, and how to hold them."""
@@ -363,6 +377,55 @@ class ExportConfig:
             return self.to
         folder = self.to or self.output_dir / "exports" / self.model.name
         return folder / f"{self.concept}_{self.format}{self.format.suffixes[0]}"
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Mix-of-Show's gradient fusion. The defaults are its main branch's, but for the solver."""
+
+    solver: FusionSolver = FusionSolver.CLOSED_FORM
+    """closed_form is the exact optimum, in little memory; lbfgs is what was published."""
+    scheduler: FusionScheduler = FusionScheduler.DPM
+    """Samples the picture of each concept that the fusion looks at."""
+    steps: int = 20
+    """Denoising steps of those pictures; the research code takes 50, with ddim."""
+    seed: int = 0
+    """Of the noise that those pictures start from."""
+
+    def __post_init__(self) -> None:
+        _between("fusion.steps", self.steps, 1, 1000)
+        _between("fusion.seed", self.seed, 0, LARGEST_SEED)
+
+
+@dataclass(frozen=True)
+class FuseConfig:
+    """What `toolkit fuse` does."""
+
+    concepts: tuple[str, ...]
+    model: ModelConfig
+    fusion: FusionConfig
+    trainer: TrainerConfig
+    name: str | None = None
+    """What the fusion is called; null: its concepts' names, joined by _."""
+    overwrite: bool = False
+    """Make it anew, also when it is there."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        for concept in self.concepts:
+            check_name("concept", concept)
+        check_name("name", self.fused_name)
+        if self.fused_name in self.concepts:
+            raise InputError(
+                f"the fusion cannot be called {self.fused_name}, as a concept in it: give it a "
+                "name with name="
+            )
+
+    @property
+    def fused_name(self) -> str:
+        """The fusion's name."""
+        return self.name or "_".join(self.concepts)
 
 
 def _at_least(key: str, value: float, least: int) -> None:

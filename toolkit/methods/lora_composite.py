@@ -18,14 +18,18 @@ class LoraComposite(Method):
     """The mean of what is predicted under each LoRA."""
 
     name: str = "lora_composite"
+    strength: float = 0.8
+    """Of every LoRA, in both networks, beside what the layout says."""
 
     def prepare(
         self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """The joint prompt, read once under each LoRA alone."""
-        from toolkit.methods.reading import alone, encode
+        from toolkit.methods.alternating import composited
+        from toolkit.methods.reading import encode, one_by_one
 
-        return tuple(encode(base, layout, prompt) for prompt in alone(layout, concepts))
+        prompts = one_by_one(layout, concepts, composited, self.strength)
+        return tuple(encode(base, layout, prompt) for prompt in prompts)
 
     def start(
         self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float

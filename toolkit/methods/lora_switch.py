@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from toolkit.errors import InputError
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
@@ -15,17 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoraSwitch(Method):
-    """One LoRA for each step in turn."""
+    """One LoRA acts at a time, each for some steps."""
 
     name: str = "lora_switch"
+    period: int = 5
+    """How many steps a LoRA acts before the next one does."""
+    strength: float = 0.8
+    """Of every LoRA, in both networks, beside what the layout says."""
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise InputError(f"method.period={self.period}: must be at least 1")
 
     def prepare(
         self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """The joint prompt, read once under each LoRA alone."""
-        from toolkit.methods.reading import alone, encode
+        from toolkit.methods.alternating import switched
+        from toolkit.methods.reading import encode, one_by_one
 
-        return tuple(encode(base, layout, prompt) for prompt in alone(layout, concepts))
+        prompts = one_by_one(layout, concepts, switched, self.strength)
+        return tuple(encode(base, layout, prompt) for prompt in prompts)
 
     def start(
         self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
@@ -33,4 +44,4 @@ class LoraSwitch(Method):
         """Predict under one LoRA at a time."""
         from toolkit.methods.plain import Switching
 
-        return Switching(base, prepared, guidance_scale)
+        return Switching(base, prepared, self.period, guidance_scale)

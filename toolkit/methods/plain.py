@@ -9,6 +9,7 @@ from torch import Tensor
 from toolkit.backbones import Base, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
 from toolkit.layout.cells import box_masks, shares_of
+from toolkit.methods.alternating import turn
 
 if TYPE_CHECKING:
     from toolkit.methods.guidance import Guidance
@@ -47,19 +48,22 @@ class Plain(Unguided):
 
 
 class Switching(Unguided):
-    """Each step under another of the layout's conditionings, in turn."""
+    """Some steps under each of the layout's conditionings, in turn."""
 
-    def __init__(self, base: Base, prepared: "Sequence[Prepared]", guidance_scale: float) -> None:
+    def __init__(
+        self, base: Base, prepared: "Sequence[Prepared]", period: int, guidance_scale: float
+    ) -> None:
+        self.period = period
         self.base, self.prepared, self.scale = base, prepared, guidance_scale
         self.turns: dict[tuple[int, ...], Passes] = {}
 
     def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
         """(pictures, channels, h, w) noise (or velocity)."""
-        turn = tuple(number % len(own) for own in self.prepared)
-        if turn not in self.turns:
-            own = [views[index] for views, index in zip(self.prepared, turn, strict=True)]
-            self.turns[turn] = Passes(self.base, own, ALONE)
-        return self.turns[turn].predict(latents, timestep, self.scale)
+        turns = tuple(turn(number, len(own), self.period) for own in self.prepared)
+        if turns not in self.turns:
+            own = [views[index] for views, index in zip(self.prepared, turns, strict=True)]
+            self.turns[turns] = Passes(self.base, own, ALONE)
+        return self.turns[turns].predict(latents, timestep, self.scale)
 
 
 class Averaging(Unguided):

@@ -1,6 +1,6 @@
 """How methods read a layout: the prompts they make of it, and under which concept each is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from toolkit.backbones import Base, Conditioning
 from toolkit.backbones.prompts import Prompt
@@ -88,20 +88,24 @@ def regional_prompts(
     return Prompt(canvas, layout.negative_prompt, everyone), regions
 
 
-def alone(layout: Layout, concepts: Mapping[str, Concept]) -> list[Prompt]:
-    """The joint prompt once for each concept, with all tokens and that concept's LoRA alone."""
-    own = [concepts[name] for name in layout.concepts]
-    if not own:
+def one_by_one(
+    layout: Layout,
+    concepts: Mapping[str, Concept],
+    views: Callable[[Sequence[Concept], Sequence[float]], Sequence[Concept]],
+    strength: float,
+) -> list[Prompt]:
+    """The joint prompt once for each concept of the layout, its regions' before its background.
+
+    views: what acts in each one's turn, from all concepts and their strengths. strength: of all,
+    beside what the layout says.
+    """
+    names = [name for name in layout.concepts if name != layout.background]
+    names += [layout.background] if layout.background else []
+    if not names:
         return [described_prompt(layout, concepts)]
-    return [
-        joint(
-            layout,
-            concepts,
-            merged(own, [_strength(layout, name) if name == one else 0.0
-                         for name in layout.concepts]),
-        )
-        for one in layout.concepts
-    ]  # fmt: skip
+    strengths = [strength * _strength(layout, name) for name in names]
+    acting = views([concepts[name] for name in names], strengths)
+    return [joint(layout, concepts, one) for one in acting]
 
 
 def _strength(layout: Layout, name: str) -> float:

@@ -1,7 +1,7 @@
 """A Stable Diffusion 1.x model, frozen: what it is made of, and what it can be asked."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from toolkit.backbones.injection import injected, learned, start_from
-from toolkit.backbones.low_rank import LowRank, linear_maps
+from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
 from toolkit.backbones.unet.attention import install
 from toolkit.backbones.unet.foreign_names import ForeignNames
 from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
+from toolkit.backbones.unet.linear_inputs import inputs_watched
 from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.backbones.unet.sites import AttentionLayer, attention_layers
@@ -204,6 +205,27 @@ class Base:
         """
         predicted: Tensor = self.unet(latents.to(self.dtype), timesteps, encodings).sample
         return predicted
+
+    @contextmanager
+    def changed(
+        self, part: Part, changes: Mapping[str, LowRank], scale: float = 1.0
+    ) -> Iterator[None]:
+        """Let low-rank changes act on all that goes through a part, for the length of the block."""
+        place = (self.device, self.dtype)
+        whole = {
+            path: side_by_side([change.scaled(scale).to(*place)], None)
+            for path, change in changes.items()
+        }
+        with self.lock, changes_applied(linear_maps(self.parts[part]), whole):
+            yield
+
+    @contextmanager
+    def inputs_watched(
+        self, part: Part, paths: Iterable[str], see: Callable[[str, Tensor], None]
+    ) -> Iterator[None]:
+        """Show `see` what each of a part's maps is given, as (rows, in), at every call."""
+        with self.lock, inputs_watched(self.parts[part], paths, see):
+            yield
 
     @contextmanager
     def heard_by_layer(self, recorder: CrossAttentionMaps | None = None) -> Iterator[None]:

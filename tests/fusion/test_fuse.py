@@ -1,0 +1,139 @@
+"""`toolkit fuse`: one concept out of several, made once, and gone on with after an interruption."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from toolkit.cli import main
+from toolkit.concept import Concept, load_concept, save_concept
+from toolkit.fusion import fusion
+
+
+@pytest.fixture
+def out(tmp_path: Path, concepts: dict[str, Concept]) -> Path:
+    for name in ("dog", "cat"):
+        save_concept(concepts[name], tmp_path / "concepts" / "tiny" / f"{name}.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def fuse(out: Path, tiny_base_folder: Path) -> Callable[..., int]:
+    def run(*arguments: str) -> int:
+        return main(["fuse", *arguments, *model(out, tiny_base_folder), "trainer=cpu"])
+
+    return run
+
+
+def model(out: Path, base: Path) -> list[str]:
+    return [f"model.path={base}", "model.width=64", "model.height=64", f"output_dir={out}"]
+
+
+SMALL = ("concepts=dog,cat", "fusion.steps=2")
+
+
+def test_the_fusion_is_a_concept_that_knows_all_tokens(
+    fuse: Callable[..., int], out: Path, tiny_base_folder: Path
+) -> None:
+    assert fuse(*SMALL) == 0
+    fused = load_concept(out / "concepts/tiny/dog_cat.safetensors")
+    assert fused.token_names == ("<dog1>", "<dog2>", "<cat1>", "<cat2>")
+    assert fused.training["concepts"] == "dog,cat"
+    assert len(fused.text_encoder) == 8 and len(fused.unet) == 128
+    base = model(out, tiny_base_folder)
+    assert main(["export", "dog_cat", "format=mix_of_show", *base]) == 0
+    assert main(["sample", "concept=dog_cat", *base, "sampling.steps=2", "trainer=cpu"]) == 0
+
+
+def test_as_the_research_code_does_it(fuse: Callable[..., int], out: Path) -> None:
+    research = ("fusion.solver=lbfgs", "fusion.scheduler=ddim", "name=research")
+    assert fuse(*SMALL, *research) == 0 and fuse(*SMALL) == 0
+    research, ours = (
+        load_concept(out / "concepts/tiny" / f"{name}.safetensors")
+        for name in ("research", "dog_cat")
+    )
+    for path, change in ours.text_encoder.items():
+        whole, other = (
+            c.up.float() @ c.down.float() for c in (change, research.text_encoder[path])
+        )
+        assert (whole - other).norm() < 0.05 * whole.norm(), path
+
+
+def test_it_is_made_once_and_anew_when_a_concept_changes(
+    fuse: Callable[..., int], out: Path, concepts: dict[str, Concept]
+) -> None:
+    path = out / "concepts/tiny/dog_cat.safetensors"
+    assert fuse(*SMALL) == 0
+    first, made = path.read_bytes(), path.stat().st_mtime_ns
+    assert fuse(*SMALL) == 0
+    assert path.stat().st_mtime_ns == made
+    save_concept(replace(concepts["cat"], scale=0.5), out / "concepts/tiny/cat.safetensors")
+    assert fuse(*SMALL) == 0
+    assert path.read_bytes() != first
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "cat.safetensors",
+        "dog.safetensors",
+        "dog_cat.safetensors",
+    ]
+
+
+def test_an_interrupted_fusion_goes_on_where_it_was(
+    fuse: Callable[..., int], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fuse(*SMALL, "name=whole") == 0
+    look, looked = fusion.picture_evidence, []
+
+    def interrupted(base: Any, concept: Concept, *others: Any) -> Any:
+        looked.append(concept.name)
+        if looked == ["dog", "cat"]:
+            raise KeyboardInterrupt
+        return look(base, concept, *others)
+
+    monkeypatch.setattr(fusion, "picture_evidence", interrupted)
+    assert fuse(*SMALL) == 130
+    assert not (out / "concepts/tiny/dog_cat.safetensors").exists()
+    assert fuse(*SMALL) == 0
+    assert looked == ["dog", "cat", "cat"]
+    whole, resumed = (
+        load_concept(out / "concepts/tiny" / f"{name}.safetensors") for name in ("whole", "dog_cat")
+    )
+    assert whole.training == resumed.training
+    for path, change in whole.unet.items():
+        assert torch.equal(change.up, resumed.unet[path].up), path
+
+
+def test_loras_without_tokens_are_called_by_their_trigger_words(
+    fuse: Callable[..., int], out: Path, concepts: dict[str, Concept]
+) -> None:
+    dog = concepts["dog"]
+    plain = replace(dog, embeddings=dog.embeddings[:0], token_names=(), trigger_words="sks dog")
+    save_concept(plain, out / "concepts/tiny/dog.safetensors")
+    assert fuse(*SMALL) == 0
+    fused = load_concept(out / "concepts/tiny/dog_cat.safetensors")
+    assert fused.token_names == ("<cat1>", "<cat2>")
+    save_concept(replace(plain, trigger_words=""), out / "concepts/tiny/dog.safetensors")
+    assert fuse(*SMALL) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say which concepts"),
+        (("concepts=dog,rex",), "not trained yet: rex; run: toolkit train concept=rex"),
+        (("concepts=dog,cat", "name=cat"), "cannot be called cat"),
+        (("concepts=cat", "name=dog"), "is a concept of its own"),
+        (("concepts=dog,cat", "fusion.solver=lbgfs"), "closed_form, lbfgs"),
+        (("concepts=dog,cat", "fusion.steps=0"), "fusion.steps must be at least 1"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_is_made(
+    arguments: tuple[str, ...],
+    message: str,
+    fuse: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fuse(*arguments) == 2
+    assert message in capsys.readouterr().err
