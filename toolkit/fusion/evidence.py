@@ -44,7 +44,7 @@ def cross_evidence(
         for prompt in shown(base, concept):
             versions = encode_versions(base, concept, unpadded(base, prompt)).float()
             for layer, encoding in zip(base.layers, versions, strict=True):
-                see(f"{layer.cross_attention}.to_k", encoding[-places:])
+                see(layer.keys_of_text, encoding[-places:])
 
 
 @torch.no_grad()

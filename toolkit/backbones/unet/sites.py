@@ -29,6 +29,11 @@ class AttentionLayer:
     def cross_attention(self) -> str:
         return f"{self.name}.attn2"
 
+    @property
+    def keys_of_text(self) -> str:
+        """The linear map that makes cross-attention's keys of the text."""
+        return f"{self.cross_attention}.to_k"
+
     def map_size(self, latent_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of this layer's feature map, for a latent's."""
         height, width = latent_size
