@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sample_layouts import PAIR
 
 from toolkit.backbones import Base
 from toolkit.backbones.low_rank import linear_maps
@@ -16,16 +17,6 @@ from toolkit.methods.method import Sampler
 from toolkit.methods.rivals import PLAIN, compose_rival, joint_prompt, prepare_rival, scene_of
 from toolkit.sampling import Step, compose
 
-PAIR = Layout(
-    name="pair",
-    prompt="a dog and a cat",
-    width=256,
-    height=192,
-    regions=(
-        Region("dog", "<dog>, sitting", (0.05, 0.1, 0.45, 0.9)),
-        Region("cat", "<cat>, sitting", (0.55, 0.2, 0.95, 0.9)),
-    ),
-)
 ONE = replace(PAIR, regions=PAIR.regions[:1])
 
 
