@@ -10,7 +10,7 @@ from toolkit.batch import run as composition
 from toolkit.cli import main
 from toolkit.config.trainer import RESERVED, trainer_arguments
 from toolkit.errors import InputError
-from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
+from toolkit.trainer import Work, check_trainer
 from toolkit.training import run as training
 
 WORDS, SWITCH, WHOLE = ("foo", "[a, b]", "1.5"), ("foo", "2", "[]"), ("x", "1.5", "-5")
@@ -113,19 +113,27 @@ def test_what_the_command_sets_itself_is_refused(name: str, folder: Path) -> Non
 def test_the_base_is_held_in_what_the_precision_says(
     precision: str | None, called: str, dtype: torch.dtype
 ) -> None:
-    trainer = make_trainer({"accelerator": "cpu", "precision": precision}, Work.TRAIN)
-    assert trainer.precision == called
-    assert dtype_of_base(trainer, None) == dtype
-    assert dtype_of_base(trainer, "float32") == torch.float32
+    checked = check_trainer({"accelerator": "cpu", "precision": precision}, Work.TRAIN)
+    assert checked.make().precision == checked.precision == called
+    assert checked.dtype_of_base(None) == dtype
+    assert checked.dtype_of_base("float32") == torch.float32
 
 
 def test_what_changes_nothing_is_said() -> None:
     typed = {"accelerator": "cpu", "max_time": "00:00:01:00", "precision": "16-mixed"}
-    unused, other = remarks_on_trainer(typed, Work.COMPOSE)
+    unused, other = check_trainer(typed, Work.COMPOSE).remarks
     assert "trainer.max_time has no effect" in unused and "bf16-mixed is used" in other
-    assert len(remarks_on_trainer(typed, Work.TRAIN)) == 1
+    assert len(check_trainer(typed, Work.TRAIN).remarks) == 1
 
 
 def test_a_thousand_processes_on_a_cpu_are_not_started() -> None:
-    with pytest.raises(InputError, match="this machine has"):
-        make_trainer({"accelerator": "cpu", "devices": 1000}, Work.COMPOSE)
+    with pytest.raises(InputError, match="this machine has") as caught:
+        check_trainer({"accelerator": "cpu", "devices": 1000}, Work.COMPOSE)
+    assert caught.value.path == "trainer.devices"
+
+
+@pytest.mark.parametrize(("name", "value"), [("max_time", "soon"), ("devices", "two")])
+def test_the_error_carries_the_argument(name: str, value: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_trainer({"accelerator": "cpu", name: value}, Work.COMPOSE)
+    assert caught.value.path == f"trainer.{name}"

@@ -28,3 +28,16 @@ def check_characters(what: str, text: str) -> None:
         ) from error
     if "\0" in text:
         raise InputError(f"{what} {shortened(text)!r}: holds NULs, which text cannot")
+
+
+def check_texts(value: object) -> None:
+    """Raise InputError for a text that `check_characters` refuses, anywhere in plain values."""
+    if isinstance(value, str):
+        check_characters("text", value)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            check_texts(key)
+            check_texts(part)
+    elif isinstance(value, list | tuple | set):
+        for part in value:
+            check_texts(part)

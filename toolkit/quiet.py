@@ -24,3 +24,5 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Says which of several processes died, before it ends the others.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)

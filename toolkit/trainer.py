@@ -4,6 +4,7 @@ import math
 import os
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -12,7 +13,7 @@ from lightning import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.plugins import Precision
 
-from toolkit.errors import InputError, one_line, shortened
+from toolkit.errors import InputError, one_line, shortened, within
 
 
 class Work(StrEnum):
@@ -76,50 +77,64 @@ class BaseInThisType(Precision):
         self.precision = precision
 
 
-def remarks_on_trainer(typed: Mapping[str, Any], work: Work) -> list[str]:
-    """What of these arguments is not used, or otherwise than asked.
+@dataclass(frozen=True)
+class CheckedTrainer:
+    """What was typed for a Trainer, once Lightning has taken it.
 
-    Raises InputError, with Lightning's own reason, for what Lightning refuses.
+    used: the arguments that have an effect here.
+    precision: as Lightning calls what is used, which may be another than was typed.
+    processes: how many work together, on all nodes.
+    remarks: what is not used, or otherwise than asked.
     """
-    trainer = _checked(typed, work)
+
+    used: Mapping[str, Any]
+    precision: str
+    processes: int
+    remarks: tuple[str, ...]
+
+    def make(self, **ours: Any) -> Trainer:
+        """A Trainer with what was typed, and what the command sets itself (`ours`).
+
+        Raises InputError, with Lightning's own reason, when the two do not go together.
+        """
+        used = self.used
+        if self.precision.endswith("-true"):
+            used = {**used, "precision": None, "plugins": [BaseInThisType(self.precision)]}
+        return _construct(used, {**_OURS, **ours})
+
+    def dtype_of_base(self, chosen: str | None) -> torch.dtype:
+        """The type that the base's weights are held in: `chosen`, or what the precision says."""
+        if chosen is not None:
+            named: torch.dtype = getattr(torch, chosen)
+            return named
+        known = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
+        return known.get(self.precision.split("-")[0], torch.float32)
+
+
+def check_trainer(typed: Mapping[str, Any], work: Work) -> CheckedTrainer:
+    """Whether Lightning takes all that was typed, also what has no effect on this work.
+
+    Raises InputError, with Lightning's own reason, naming the argument.
+    """
+    for name, value in typed.items():
+        with within(f"trainer.{name}"):
+            _check_value(name, value, work)
+    trainer = _construct(typed, _OURS)
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > _MOST_ON_CPU:
+        raise InputError(
+            f"trainer.devices={trainer.num_devices}: this machine has {os.cpu_count()} cores",
+            "trainer.devices",
+        )
     remarks = [f"trainer.{name} has no effect here" for name in typed if name in _UNUSED[work]]
     asked = str(typed.get("precision"))
     if asked in ("16", "16-mixed") and trainer.precision != "16-mixed":
         remarks.append(f"trainer.precision={asked}: not on a CPU, bf16-mixed is used")
-    return remarks
-
-
-def make_trainer(typed: Mapping[str, Any], work: Work, **ours: Any) -> Trainer:
-    """A Trainer with the arguments that were `typed`, and those that the command sets itself.
-
-    Raises InputError, with Lightning's own reason, naming the argument.
-    """
-    precision = _checked(typed, work).precision
-    used = {name: value for name, value in typed.items() if name not in _UNUSED[work]}
-    if precision.endswith("-true"):
-        used |= {"precision": None, "plugins": [BaseInThisType(precision)]}
-    return _construct(used, {**_OURS, **ours})
-
-
-def dtype_of_base(trainer: Trainer, chosen: str | None) -> torch.dtype:
-    """The type that the base's weights are held in: `chosen`, or what the precision says."""
-    if chosen is not None:
-        named: torch.dtype = getattr(torch, chosen)
-        return named
-    known = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
-    return known.get(str(trainer.precision).split("-")[0], torch.float32)
-
-
-def _checked(typed: Mapping[str, Any], work: Work) -> Trainer:
-    """A Trainer with all that was typed, to see whether Lightning takes it."""
-    for name, value in typed.items():
-        _check_value(name, value, work)
-    trainer = _construct(typed, _OURS)
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > _MOST_ON_CPU:
-        raise InputError(
-            f"trainer.devices={trainer.num_devices}: this machine has {os.cpu_count()} cores"
-        )
-    return trainer
+    return CheckedTrainer(
+        used={name: value for name, value in typed.items() if name not in _UNUSED[work]},
+        precision=str(trainer.precision),
+        processes=trainer.num_devices * trainer.num_nodes,
+        remarks=tuple(remarks),
+    )
 
 
 def _construct(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> Trainer:
@@ -129,7 +144,8 @@ def _construct(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> Trainer:
     except Exception as error:
         name = _culprit(typed, ours)
         where = f"trainer.{name}={shortened(str(typed[name]))}" if name else "trainer"
-        raise InputError(f"{where}: {one_line(error)}") from error
+        path = f"trainer.{name}" if name else "trainer"
+        raise InputError(f"{where}: {one_line(error)}", path) from error
 
 
 def _culprit(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ from diffusers import (
     T2IAdapter,
 )
 from PIL import Image
+from sample_layouts import PAIR
 from torch import Tensor
 
 from toolkit.backbones import Base
@@ -20,16 +21,11 @@ from toolkit.concept import Concept
 from toolkit.errors import InputError
 from toolkit.layout.cells import cells_of
 from toolkit.layout.files import read_layouts
-from toolkit.layout.layout import Condition, ConditionType, Layout, Region
+from toolkit.layout.layout import Condition, ConditionType, Layout
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.sampling import compose
 
 BOTH = list(ConditionType)
-REGIONS = (
-    Region("dog", "<dog>, sitting", (0.05, 0.1, 0.45, 0.9)),
-    Region("cat", "<cat>", (0.55, 0.2, 0.95, 0.9)),
-)
-PAIR = Layout("pair", "a dog and a cat", 256, 192, REGIONS)
 PLAIN = Layout("plain", "a dog in the park", 256, 192)
 
 
@@ -141,7 +137,7 @@ def test_a_region_weight_changes_what_is_added_in_its_box_alone(
     for before, after in zip(plain, changed, strict=True):
         height, width = before.shape[-2:]
         expected = before.clone()
-        if cells := cells_of(REGIONS[1].box, height, width):
+        if cells := cells_of(PAIR.regions[1].box, height, width):
             expected[..., cells.top : cells.bottom, cells.left : cells.right] *= 0.25
             sizes.add((height, width))
         assert torch.allclose(after, expected, atol=1e-6)

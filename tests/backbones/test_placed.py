@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sample_layouts import PAIR
 
 from toolkit.backbones import Base
 from toolkit.backbones.low_rank import side_by_side
@@ -16,16 +17,6 @@ from toolkit.sampling import compose
 
 SIZE = (4, 6)
 REGIONS = (Cells(0, 3, 0, 3), Cells(1, 4, 2, 6), None)
-PAIR = Layout(
-    name="pair",
-    prompt="a dog and a cat",
-    width=256,
-    height=192,
-    regions=(
-        Region("dog", "<dog>, sitting", (0.05, 0.1, 0.45, 0.9)),
-        Region("cat", "<cat>, sitting", (0.55, 0.2, 0.95, 0.9)),
-    ),
-)
 PARTS = ("self_attention_injection", "query_injection", "closed_share", "word_bias", "subject_bias")
 
 

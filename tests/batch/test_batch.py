@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
+
+from toolkit.files import sha256_of
 
 CONCEPTS = Path(__file__).parent.parent / "reference" / "concepts"
 REGIONS = [
@@ -185,48 +188,65 @@ def test_a_layout_may_name_the_file_of_a_concept(work: Path, tiny_base_folder: P
     assert "no file loras/max.pth" in failures and "named" not in failures
 
 
-def test_a_process_that_dies_takes_no_other_along(
-    work: Path, tiny_base_folder: Path, tmp_path: Path
-) -> None:
-    """The second of two is killed after its first picture; the first ends its own and reports."""
-    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(8)))
-    shutil.copytree(work / "out/concepts", tmp_path / "out/concepts")
-    results = tmp_path / "out/compose/lora_composer"
-
-    def ranks() -> list[int]:
-        return [json.loads(path.read_text())["rank"] for path in results.glob("*/0.json")]
-
-    running = start(tmp_path, tiny_base_folder, "output_dir=out")
-    while 1 not in ranks():
-        assert running.poll() is None
-    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-    _, said = running.communicate(timeout=300)
-    assert running.returncode == 1, said
-    assert b"another process ended early" in said
-    assert ranks().count(0) == 4 and 1 <= ranks().count(1) < 4
-    told = (results / "failures.jsonl").read_text().splitlines()
-    assert len(told) == 8 - len(ranks())
-    again = compose(tmp_path, tiny_base_folder, *TWO)
-    assert again.returncode == 0, again.stderr
-    assert sorted(pictures(tmp_path)) == [f"l{i}/0" for i in range(8)]
-
-
-@pytest.mark.parametrize("victim", ["first", "second"])
-def test_a_process_that_dies_before_the_work_begins_leaves_none_waiting(
-    victim: str, work: Path, tiny_base_folder: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(2)))
-    running = start(tmp_path, tiny_base_folder, f"output_dir={work / 'out'}", "method=merge")
+def second_of(running: subprocess.Popen[bytes]) -> int:
+    """The process that the first one has started."""
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
     while not (found := children.read_text().split()):
         assert running.poll() is None
-    os.kill(running.pid if victim == "first" else int(found[0]), signal.SIGKILL)
+    return int(found[0])
+
+
+@pytest.mark.parametrize("victim", ["first", "second"])
+def test_when_a_process_dies_what_is_finished_stays_and_the_same_command_completes_it(
+    victim: str, work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(12)))
+    shutil.copytree(work / "out/concepts", tmp_path / "out/concepts")
+    results = tmp_path / "out/compose/lora_composer"
+
+    def entries() -> dict[str, dict]:
+        return {path.parent.name: json.loads(path.read_text()) for path in results.glob("*/0.json")}
+
+    running = start(tmp_path, tiny_base_folder, "output_dir=out")
+    while len({entry["rank"] for entry in entries().values()}) < 2:
+        assert running.poll() is None
+    os.kill(running.pid if victim == "first" else second_of(running), signal.SIGKILL)
     _, said = running.communicate(timeout=60)  # to the end of what both write
-    assert b"another process ended before the work began" in said
-    assert running.returncode == (-signal.SIGKILL if victim == "first" else 1)
+    assert running.returncode in (1, -signal.SIGKILL), said
+    left = entries()
+    assert 2 <= len(left) < 12
+    for entry in left.values():
+        assert sha256_of(results / entry["image"]) == entry["sha256"]
+    again = compose(tmp_path, tiny_base_folder, *TWO)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(left)} of 12 pictures are there already" in again.stderr
+    made = pictures(tmp_path)
+    assert sorted(made) == sorted(f"l{i}/0" for i in range(12))
+    assert all(made[f"{name}/0"] == entry["sha256"] for name, entry in left.items())
+
+
+def test_a_second_process_that_dies_before_the_work_begins_ends_the_command(
+    work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(2)))
+    running = start(tmp_path, tiny_base_folder, f"output_dir={work / 'out'}", "method=merge")
+    os.kill(second_of(running), signal.SIGKILL)
+    _, said = running.communicate(timeout=60)
+    assert b"terminated with code -9" in said
+    assert running.returncode == -signal.SIGKILL
     assert not list((work / "out/compose/merge").rglob("*.png"))
+
+
+def test_sigterm_before_the_work_begins_ends_both(
+    work: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "many.jsonl").write_text("\n".join(line(f"l{i}") for i in range(2)))
+    running = start(tmp_path, tiny_base_folder, f"output_dir={work / 'out'}", "method=merge")
+    second_of(running)
+    time.sleep(1)  # the first has noted whom it started
+    os.kill(running.pid, signal.SIGTERM)
+    running.communicate(timeout=120)
+    assert running.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])

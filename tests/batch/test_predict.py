@@ -10,6 +10,7 @@ from diffusers import AutoencoderTiny
 from lightning import Trainer
 from PIL import Image
 from pyarrow import parquet
+from sample_layouts import PAIR
 
 from toolkit.backbones import Base
 from toolkit.backbones.memory import MOST, bytes_of_picture, pictures_that_fit
@@ -19,20 +20,10 @@ from toolkit.batch.module import Composer
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
 from toolkit.errors import InputError
-from toolkit.layout.layout import Layout, Region
+from toolkit.layout.layout import Layout
 from toolkit.methods import LoraComposer, Method
 from toolkit.methods.lora_composer import PUBLISHED
 
-PAIR = Layout(
-    name="pair",
-    prompt="a dog and a cat",
-    width=256,
-    height=192,
-    regions=(
-        Region("dog", "<dog>, sitting", (0.05, 0.1, 0.45, 0.9)),
-        Region("cat", "<cat>, sitting", (0.55, 0.2, 0.95, 0.9)),
-    ),
-)
 RECIPE = Recipe(
     base={"name": "reference"},
     concepts={"dog": "1", "cat": "2"},

@@ -55,7 +55,7 @@ SCENE = "layout=scene1"
         (read_compose, [SCENE, "batch_size=0"], "batch_size must be at least 1"),
         (read_compose, [SCENE, "sampling.steps=0"], "sampling.steps must be at least 1"),
         (read_compose, [SCENE, "sampling.steps=1001"], "at most 1000"),
-        (read_compose, [SCENE, "sampling.guidance_scale=1e999"], "expected a number"),
+        (read_compose, [SCENE, "sampling.guidance_scale=1e999"], "expected a finite number"),
         (read_compose, [SCENE, "logger=wandb", "logger.project=a/b"], "W&B takes 1 to 128"),
         (read_compose, [SCENE, "method.name=../x"], "letters, digits"),
         (read_compose, ["layout=" + "a" * 300 + ".yaml"], "there is no such file"),
@@ -84,6 +84,32 @@ def test_the_message_names_what_was_meant(
     with pytest.raises(InputError) as caught:
         read(arguments)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "arguments", "path"),
+    [
+        (read_train, ["concept=dog", "training.steps=ten"], "training.steps"),
+        (read_train, ["concept=dog", "training.steps=0"], "training.steps"),
+        (read_train, ["concept=dog", "trainer.max_steps=2"], "trainer.max_steps"),
+        (read_train, ["concept=dog", "trainer.device=2"], "trainer.device"),
+        (read_train, ["concept=dog", "concept.images=/no/such"], "concept.images"),
+        (read_train, ["concept=dog", "concept.class_word=<dog>"], "concept.class_word"),
+        (read_train, ["concept=rex", "concept.images=/tmp"], "concept.class_word"),
+        (read_train, ["concept=dog", "model.path=/no/such"], "model.path"),
+        (read_compose, [SCENE, "method.fill_loss=maybe"], "method.fill_loss"),
+        (read_compose, [SCENE, "method.name=../x"], "method.name"),
+        (read_compose, [SCENE, "batch_size=0"], "batch_size"),
+        (read_compose, [SCENE, "seeds=0"], "seeds"),
+        (read_sample, ["concept=a/b"], "concept"),
+    ],
+)
+def test_the_error_carries_the_key(
+    read: Callable[[Sequence[str]], object], arguments: list[str], path: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read(arguments)
+    assert caught.value.path == path
 
 
 def test_both_kinds_of_layouts_are_refused(tmp_path: Path) -> None:

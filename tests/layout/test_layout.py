@@ -44,49 +44,119 @@ def test_concepts_are_named_once_each_with_the_background_first() -> None:
     assert layout.concepts == ("rock", "dog")
 
 
+REGION = "regions[0]"
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "path", "message"),
     [
-        ({"region": {"box": [0.5, 0.1, 1.2, 0.9]}}, "region 1: box .* of dog"),
-        ({"region": {"box": [0.5, 0.1, 0.4, 0.9]}}, "region 1: box .* x0 < x1"),
-        ({"region": {"box": [0.5, 0.1, 0.9]}}, "four numbers"),
-        ({"region": {"prompt": "a dog, sitting"}}, "write <dog> in it"),
-        ({"region": {"boks": 1}}, "unknown key 'boks'; known: box"),
-        ({"background": "rock"}, "write <rock> in it"),
-        ({"name": "a b"}, "letters, digits, - and _"),
-        ({"width": 0}, "above 0"),
-        ({"width": "wide"}, "whole number of pixels"),
-        ({"size": 3}, "unknown key 'size'"),
-        ({"regions": {}}, "must be a list"),
-        ({"regions": None}, "must be a list"),
-        ({"conditions": False}, "must be a list"),
-        ({"width": 2**20}, "at most 16384"),
-        ({"height": 10**400}, "at most 16384"),
-        ({"name": "a" * 260}, "too long to be the name of a file"),
-        ({"name": 7}, "must be text"),
-        ({"prompt": "half \ud83d"}, "character 6 is half of a character"),
-        ({"negative_prompt": "a\0b"}, "NUL"),
-        ({"background": False}, "must be text"),
-        ({"region": {"negative_prompt": False}}, "region 1: negative_prompt False: must be text"),
-        ({"region": {"negative_prompt": ["a", "b"]}}, "must be text"),
-        ({"region": {"strength": float("inf")}}, "strength inf: must be a finite number"),
-        ({"region": {"strength": float("nan")}}, "must be a finite number"),
-        ({"region": {"strength": 10**400}}, "must be a finite number"),
-        ({"region": {"strength": "1e-1"}}, "must be a finite number"),
-        ({"region": {"box": [0, 0, 1, 10**400]}}, "four numbers"),
-        ({"region": {"concept": "a" * 260, "prompt": "x"}}, "too long"),
+        ({"region": {"box": [0.5, 0.1, 1.2, 0.9]}}, f"{REGION}.box", "region 1: box .* of dog"),
+        ({"region": {"box": [0.5, 0.1, 0.4, 0.9]}}, f"{REGION}.box", "region 1: box .* x0 < x1"),
+        (
+            {"region": {"box": [0.5, 0.1, 0.9]}},
+            f"{REGION}.box",
+            r"four numbers, \[x0, y0, x1, y1\]",
+        ),
+        ({"region": {"box": None}}, f"{REGION}.box", "box=null: expected four numbers"),
+        ({"region": {"box": [0, 0, 1, "1"]}}, f"{REGION}.box", "four numbers"),
+        ({"region": {"prompt": "a dog, sitting"}}, f"{REGION}.prompt", "write <dog> in it"),
+        ({"region": {"boks": 1}}, f"{REGION}.boks", r"unknown key boks \(valid: box, concept"),
+        ({"background": "rock"}, "prompt", "write <rock> in it"),
+        ({"name": "a b"}, "name", "letters, digits, - and _"),
+        ({"width": 0}, "width", "width must be above 0"),
+        ({"width": "wide"}, "width", "width=wide: expected a whole number"),
+        ({"size": 3}, "size", "unknown key size"),
+        ({"regions": {}}, "regions", "regions={}: expected a list"),
+        ({"regions": None}, "regions", "regions=null: expected a list"),
+        (
+            {"regions": [7]},
+            REGION,
+            "region 1: expected keys and values .concept, prompt, box., got 7",
+        ),
+        (
+            {"regions": [None]},
+            f"{REGION}.concept",
+            "region 1: concept, prompt, box are missing",
+        ),
+        ({"conditions": False}, "conditions", "expected a list"),
+        ({"width": 2**20}, "width", "at most 16384"),
+        ({"height": 10**400}, "height", "at most 16384"),
+        ({"name": "a" * 260}, "name", "too long to be the name of a file"),
+        ({"name": 7}, "name", "name=7: expected text: write it in quotes"),
+        ({"prompt": "half \ud83d"}, "prompt", "character 6 is half of a character"),
+        ({"negative_prompt": "a\0b"}, "negative_prompt", "NUL"),
+        ({"background": False}, "background", "expected text"),
+        (
+            {"region": {"negative_prompt": False}},
+            f"{REGION}.negative_prompt",
+            "region 1: negative_prompt=false: expected text",
+        ),
+        ({"region": {"negative_prompt": ["a", "b"]}}, f"{REGION}.negative_prompt", "expected text"),
+        (
+            {"region": {"strength": float("inf")}},
+            f"{REGION}.strength",
+            "strength=inf: expected a finite number",
+        ),
+        ({"region": {"strength": float("nan")}}, f"{REGION}.strength", "expected a finite number"),
+        ({"region": {"strength": 10**400}}, f"{REGION}.strength", "expected a finite number"),
+        (
+            {"region": {"strength": "1e-1"}},
+            f"{REGION}.strength",
+            "strength='1e-1': expected a number",
+        ),
+        ({"region": {"box": [0, 0, 1, 10**400]}}, f"{REGION}.box", "four numbers"),
+        ({"region": {"concept": "a" * 260, "prompt": "x"}}, f"{REGION}.concept", "too long"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(change: dict, message: str) -> None:
-    with pytest.raises(InputError, match=rf"^scene1\.yaml: .*{message}"):
+def test_what_is_wrong_is_said_with_its_place(change: dict, path: str, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^scene1\.yaml: .*{message}") as caught:
         read(**change)
+    assert caught.value.path == path
+
+
+def test_the_place_counts_from_the_first_region_and_the_message_from_one() -> None:
+    dog, cat = content()["regions"] * 2
+    wrong = [dog, cat | {"box": [0, 0, 2, 1]}]
+    with pytest.raises(InputError, match=r"^here: region 2: box") as caught:
+        layout_from_mapping(content(regions=wrong), "here")
+    assert caught.value.path == "regions[1].box"
+
+
+CONDITION = {"type": "controlnet", "model": "m", "image": "pose.png"}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        ({"type": "depth"}, "conditions[0].type", "type=depth: expected one of controlnet, t2i"),
+        ({"image": "https://x.org/a.png"}, "conditions[0].image", "no URL"),
+        ({"weight": "1"}, "conditions[0].weight", "condition 1: weight='1': expected a number"),
+        ({"region_weights": ["x"]}, "conditions[0].region_weights", r"numbers \(or null\)"),
+        ({"region_weights": [1, 2]}, "conditions[0].region_weights", "2 region_weights for 1"),
+    ],
+)
+def test_what_is_wrong_with_a_condition_is_said_with_its_place(
+    change: dict, path: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read(conditions=[CONDITION | change])
+    assert caught.value.path == path
+
+
+def test_two_concepts_of_one_name_are_told_at_the_second() -> None:
+    twin = content()["regions"][0] | {"concept": "loras/dog.pth"}
+    with pytest.raises(InputError, match="would both be <dog>") as caught:
+        read(regions=[*content()["regions"], twin])
+    assert caught.value.path == "regions[1].concept"
 
 
 def test_a_missing_key_is_named() -> None:
-    incomplete = content()
-    del incomplete["prompt"]
-    with pytest.raises(InputError, match="missing: prompt"):
-        layout_from_mapping(incomplete, "scene1.yaml")
+    for key in ("name", "prompt", "width", "height", "regions"):
+        incomplete = content()
+        del incomplete[key]
+        with pytest.raises(InputError, match=f"scene1.yaml: {key} is missing") as caught:
+            layout_from_mapping(incomplete, "scene1.yaml")
+        assert caught.value.path == key
 
 
 def test_names_may_have_letters_of_every_script() -> None:

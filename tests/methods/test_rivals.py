@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sample_layouts import PAIR
 
 from toolkit.backbones import Base
 from toolkit.backbones.low_rank import linear_maps
@@ -21,16 +22,6 @@ from toolkit.methods.prompts import joint_prompt, scene_of
 from toolkit.methods.reading import one_by_one
 from toolkit.sampling import Step, compose
 
-PAIR = Layout(
-    name="pair",
-    prompt="a dog and a cat",
-    width=256,
-    height=192,
-    regions=(
-        Region("dog", "<dog>, sitting", (0.05, 0.1, 0.45, 0.9)),
-        Region("cat", "<cat>, sitting", (0.55, 0.2, 0.95, 0.9)),
-    ),
-)
 ONE = replace(PAIR, regions=PAIR.regions[:1])
 
 

@@ -78,7 +78,7 @@ def test_a_number_where_text_is_wanted_is_to_be_put_in_quotes(
     file = tmp_path / "a.yaml"
     for value in ("2024", "true", "1.5"):
         file.write_text(text.replace("name: t", f"name: {value}"))
-        with pytest.raises(InputError, match="must be text: write it in quotes"):
+        with pytest.raises(InputError, match="expected text: write it in quotes"):
             read_layouts([file])
     config = tmp_path / "configs" / "concept" / "rex.yaml"
     config.parent.mkdir(parents=True)

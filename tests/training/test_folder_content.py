@@ -316,10 +316,10 @@ class TestMetadata:
         picture(tmp_path / "a.png")
         (tmp_path / "metadata.jsonl").write_text(f'{{"file_name": "a.png", "text": {value}}}')
         assert "metadata.jsonl, line 1: text" in refused(tmp_path)
-        assert "must be text" in refused(tmp_path)
+        assert "expected text" in refused(tmp_path)
 
     def test_metadata_list_caption(self) -> None:
-        assert "must be text" in refused(CASES / "metadata_list_caption" / "meta_list")
+        assert "expected text" in refused(CASES / "metadata_list_caption" / "meta_list")
 
     def test_a_caption_may_hold_any_character(self) -> None:
         images = read(CASES / "unicode_line_breaks" / "meta_u2028").images

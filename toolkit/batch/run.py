@@ -25,9 +25,9 @@ from toolkit.batch.journal import (
     write_manifest,
 )
 from toolkit.batch.module import Composer
-from toolkit.batch.processes import IndependentProcesses
+from toolkit.batch.processes import several_processes, wait_for_the_others
 from toolkit.batch.progress import BatchProgress
-from toolkit.batch.signals import ended_by_sigterm
+from toolkit.batch.signals import HeedSigterm, ended_by_sigterm
 from toolkit.batch.wandb_table import CompositionTable
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
@@ -41,7 +41,6 @@ from toolkit.config.schema import (
     ModelConfig,
     SampleConfig,
     SamplingConfig,
-    TrainerConfig,
 )
 from toolkit.errors import InputError, RunError, one_line
 from toolkit.files import check_writable
@@ -51,7 +50,7 @@ from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
+from toolkit.trainer import CheckedTrainer, Work, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class _Job:
     model: ModelConfig
     method: Method
     sampling: SamplingConfig
-    trainer: TrainerConfig
+    trainer: CheckedTrainer
     logger: LoggerConfig
     batch_size: int | None = 1
     overwrite: bool = False
@@ -85,7 +84,7 @@ def compose(config: ComposeConfig) -> int:
         model=config.model,
         method=config.method,
         sampling=config.sampling,
-        trainer=config.trainer,
+        trainer=check_trainer(config.trainer.arguments, Work.COMPOSE),
         logger=config.logger,
         batch_size=config.batch_size,
         overwrite=config.overwrite,
@@ -125,7 +124,7 @@ def sample(config: SampleConfig) -> int:
         model=config.model,
         method=PUBLISHED,
         sampling=config.sampling,
-        trainer=config.trainer,
+        trainer=check_trainer(config.trainer.arguments, Work.COMPOSE),
         logger=LoggerConfig(kind="none"),
     )
     _check_surroundings(job)
@@ -149,7 +148,7 @@ def folder_of(prompt: str, concept: str) -> str:
 
 def _check_surroundings(job: _Job) -> None:
     """Raise InputError for what can be wrong before a layout is read or the base loads."""
-    for remark in remarks_on_trainer(job.trainer.arguments, Work.COMPOSE):
+    for remark in job.trainer.remarks:
         log.warning("%s", remark)
     if job.logger.kind == "wandb":
         check_wandb()
@@ -199,7 +198,8 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
         job.model.path,
         job.model.name,
         guidance_downscale=job.model.guidance_downscale,
-        dtype=dtype_of_base(make_trainer(job.trainer.arguments, Work.COMPOSE), job.model.dtype),
+        dtype=job.trainer.dtype_of_base(job.model.dtype),
+        compiled=job.model.compile,
     )
     concepts = Shelf(files, partial(read_concept, base=base))
     for layout in layouts:
@@ -239,16 +239,14 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         return []
     module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
     writer = CompositionWriter(job.folder, recipe, job.figures)
-    callbacks = [writer, BatchProgress(len(missing))]
+    callbacks = [writer, BatchProgress(len(missing)), HeedSigterm()]
     if job.logger.kind == "wandb":
         callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
-    ddp = job.trainer.arguments.get("strategy") == "ddp"
-    trainer = make_trainer(
-        job.trainer.arguments,
-        Work.COMPOSE,
+    together = job.trainer.processes > 1
+    trainer = job.trainer.make(
         callbacks=callbacks,
         default_root_dir=job.folder,
-        **({"strategy": IndependentProcesses()} if ddp else {}),
+        **({"strategy": several_processes()} if together else {}),
     )
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -257,7 +255,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         given = job.batch_size
         fits = partial(pictures_that_fit, base) if given is None else lambda w, h: given
         data = Items(missing, fits)
-        with ended_by_sigterm():
+        with ended_by_sigterm(trainer):
             trainer.predict(module, datamodule=data, return_predictions=False)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
@@ -265,9 +263,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         raise RunError(f"cannot write to {job.folder}: {error}") from error
     except MisconfigurationException as error:
         raise RunError(f"Lightning cannot compose so: {one_line(error)}") from error
-    try:
-        trainer.strategy.barrier("everything is written")
-    except RuntimeError:  # what torch.distributed raises when a peer is gone
+    if together and not wait_for_the_others():
         log.warning("another process ended early; run the same command again for what it had")
     return missing if trainer.is_global_zero else None
 

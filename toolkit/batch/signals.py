@@ -7,24 +7,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Within, SIGTERM ends the process at once: what is finished is whole, the rest is made later.
+def ended_by_sigterm(trainer: Trainer) -> Iterator[None]:
+    """Within, SIGTERM ends the process at once, and the processes that `trainer` started.
 
-    Lightning takes the signal, tells it to the processes it started, and notes it for a training
-    loop to see; a predict loop never looks. A handler that it finds set it calls afterwards.
+    What is finished is whole, and the rest is made later. The trainer has `HeedSigterm`.
     """
-    if threading.current_thread() is not threading.main_thread():  # may not set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _end)
+    before = signal.getsignal(signal.SIGTERM)
+    _heed(trainer)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if _may_set_handlers():
+            signal.signal(signal.SIGTERM, before)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+class HeedSigterm(Callback):
+    """Takes the signal again once Lightning, on its way to the predict loop, has taken it.
+
+    Lightning's own handler notes it for a training loop, and has the processes tell each other in
+    the middle of a picture, which fails when one of them is gone already.
+    """
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _heed(trainer)
+
+
+def _heed(trainer: Trainer) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if _may_set_handlers():
+        signal.signal(signal.SIGTERM, end)
+
+
+def _may_set_handlers() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from toolkit.config.lookup import find_config
 from toolkit.config.schema import LARGEST_SEED
-from toolkit.errors import InputError, shortened
+from toolkit.errors import InputError, shortened, within
 from toolkit.files import from_home, is_file_here
 from toolkit.names import check_characters
 from toolkit.text.yaml_values import read_scalar
@@ -21,7 +21,8 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not equals or not key:
             raise InputError(f"expected key=value, got {argument!r}")
-        check_characters(key, value)
+        with within(key):
+            check_characters(key, value)
         typed[key] = value
     return typed
 
@@ -31,7 +32,7 @@ def names(text: str, key: str) -> tuple[str, ...]:
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     found = [name.strip() for name in inner.split(",")]
     if not all(found):
-        raise InputError(f"{key}={text}: a name is missing; write {key}=one or {key}=one,two")
+        raise InputError(f"{key}={text}: a name is missing; write {key}=one or {key}=one,two", key)
     return tuple(dict.fromkeys(found))
 
 
@@ -39,13 +40,15 @@ def seeds(value: object) -> tuple[int, ...]:
     """`8` is 0 to 7; `[7,11]` and `7,11` are those two."""
     value = _typed_seeds(value)
     wrong = InputError(
-        f"seeds={shortened(str(value))}: expected a count or a list, as seeds=8 or seeds=[7,11]"
+        f"seeds={shortened(str(value))}: expected a count or a list, as seeds=8 or seeds=[7,11]",
+        "seeds",
     )
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         if value > MOST_SEEDS:
             raise InputError(
                 f"seeds={value} asks for {value} pictures of each layout, 0 to {value - 1}; the "
-                f"most is {MOST_SEEDS}; for one seed write seeds=[{value}]"
+                f"most is {MOST_SEEDS}; for one seed write seeds=[{value}]",
+                "seeds",
             )
         return tuple(range(value))
     if not isinstance(value, list) or not value:
@@ -54,7 +57,8 @@ def seeds(value: object) -> tuple[int, ...]:
         raise wrong
     if max(value) > LARGEST_SEED:
         raise InputError(
-            f"seeds={shortened(str(value))}: the largest seed is 2**63 - 1 = {LARGEST_SEED}"
+            f"seeds={shortened(str(value))}: the largest seed is 2**63 - 1 = {LARGEST_SEED}",
+            "seeds",
         )
     return tuple(dict.fromkeys(value))
 
@@ -77,9 +81,11 @@ def existing_file(value: object) -> Path:
     """The file of many layouts."""
     path = from_home(str(value))
     if not is_file_here(path):
-        raise InputError(f"layouts={value}: there is no such file")
+        raise InputError(f"layouts={value}: there is no such file", "layouts")
     if path.suffix.lower() in (".yaml", ".yml"):
-        raise InputError(f"layouts={value}: a file of one layout is given with layout={value}")
+        raise InputError(
+            f"layouts={value}: a file of one layout is given with layout={value}", "layouts"
+        )
     return path
 
 
@@ -105,7 +111,7 @@ def concept_name(value: object) -> str:
     """The one concept that a command takes."""
     found = names(str(value), "concept")
     if len(found) > 1:
-        raise InputError(f"concept={value}: this command takes one concept")
+        raise InputError(f"concept={value}: this command takes one concept", "concept")
     return found[0]
 
 
@@ -117,10 +123,12 @@ def concept_names(value: object) -> tuple[str, ...]:
 def _layout_file(name: str) -> Path:
     path = from_home(name)
     if path.suffix.lower() == ".jsonl":
-        raise InputError(f"layout={name}: a file of many layouts is given with layouts={name}")
+        raise InputError(
+            f"layout={name}: a file of many layouts is given with layouts={name}", "layout"
+        )
     if path.suffix.lower() in (".yaml", ".yml") or len(path.parts) > 1:
         if not is_file_here(path):
-            raise InputError(f"layout={name}: there is no such file")
+            raise InputError(f"layout={name}: there is no such file", "layout")
         return path
     if path.suffix and path.is_file():
         return path

@@ -4,12 +4,13 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
 from toolkit.config.schema import TrainerConfig
 from toolkit.methods import KINDS, Method, Preset
+from toolkit.text.dataclass_values import default_of
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,6 @@ class Key:
 def keys_of(schema: type) -> dict[str, Key]:
     """All keys of a schema and of the schemas in it, dotted; the trainer's are Lightning's."""
     return {key.name: key for key in _walk(schema, "")}
-
-
-def default_of(field: "Field[Any]") -> Any:
-    """A field's default, made if it is made by a factory; MISSING when it has none."""
-    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _walk(schema: type, prefix: str) -> Iterator[Key]:

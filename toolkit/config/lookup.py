@@ -35,7 +35,9 @@ def find_config(group: str, name: str) -> Path:
         file = root / group / f"{name}.yaml"
         if file.parent == root / group and is_file_here(file):
             return file
-    raise InputError(f"there is no {group}={shortened(name)} ({nearest(name, choices(group))})")
+    raise InputError(
+        f"there is no {group}={shortened(name)} ({nearest(name, choices(group))})", group
+    )
 
 
 def find_dataset(path: Path) -> Path:
@@ -44,7 +46,9 @@ def find_dataset(path: Path) -> Path:
         with suppress(OSError):  # a name that no folder can have
             if folder.is_dir():
                 return folder.resolve()
-    raise InputError(f"no folder {str(path)!r}: give one with concept.images=FOLDER")
+    raise InputError(
+        f"no folder {str(path)!r}: give one with concept.images=FOLDER", "concept.images"
+    )
 
 
 def find_base(path: str) -> str:
@@ -65,7 +69,7 @@ def find_base(path: str) -> str:
         or path.endswith("/")
         or local.suffix.lower() in _FILES
     ):
-        raise InputError(f"model.path={path}: no such file or folder, and no hub id")
+        raise InputError(f"model.path={path}: no such file or folder, and no hub id", "model.path")
     return path
 
 

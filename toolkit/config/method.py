@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from toolkit.config.values import build, check
-from toolkit.errors import InputError
+from toolkit.config.values import build
+from toolkit.errors import InputError, within
 from toolkit.methods import KINDS, PRESETS, LoraComposer, Method, Preset
+from toolkit.text.dataclass_values import read_value
 from toolkit.text.suggest import nearest
 
 _KIND, _PRESET = "sampler", "preset"
@@ -20,16 +21,23 @@ def build_method(content: Mapping[str, Any]) -> Method:
     settings = {key: value for key, value in content.items() if value is not None}
     kind = settings.pop(_KIND, "lora_composer")
     if kind not in KINDS:
-        raise InputError(f"method.{_KIND}={kind}: expected one of {', '.join(KINDS)}")
+        raise InputError(
+            f"method.{_KIND}={kind}: expected one of {', '.join(KINDS)}", f"method.{_KIND}"
+        )
     schema = KINDS[kind]
     known = [field.name for field in fields(schema)]
     if schema is LoraComposer:
-        preset = check(settings.pop(_PRESET, Preset.PUBLISHED), Preset, f"method.{_PRESET}")
+        with within(f"method.{_PRESET}"):
+            preset = read_value(
+                settings.pop(_PRESET, Preset.PUBLISHED), Preset, f"method.{_PRESET}"
+            )
         settings = vars(PRESETS[preset]) | settings
     for key in settings:
         if key not in known:
             kinds = [name for name, made in KINDS.items() if _has(made, key)]
-            raise InputError(_not_its_key(key, content.get("name") or kind, known, kinds))
+            raise InputError(
+                _not_its_key(key, content.get("name") or kind, known, kinds), f"method.{key}"
+            )
     return build(schema, settings, "method")
 
 

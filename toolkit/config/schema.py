@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from toolkit.errors import InputError, shortened
+from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
 from toolkit.names import LONGEST_NAME, check_name
 
@@ -68,7 +68,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         too_long = len(self.name.encode()) > LONGEST_NAME
         if not self.name or "/" in self.name or self.name in (".", "..") or too_long:
-            raise InputError(f"model.name={shortened(self.name)}: cannot be the name of a folder")
+            raise InputError(
+                f"model.name={shortened(self.name)}: cannot be the name of a folder", "name"
+            )
         if self.guidance_downscale is not None:
             _at_least("model.guidance_downscale", self.guidance_downscale, 1)
         _at_least("model.width", self.width, 1)
@@ -87,12 +89,14 @@ class ConceptConfig:
     """What it is, in a word the base knows."""
 
     def __post_init__(self) -> None:
-        check_name("concept", self.name)
+        with within("name"):
+            check_name("concept", self.name)
         if not self.class_word.strip():
-            raise InputError("concept.class_word is empty: say what it is, as dog")
+            raise InputError("concept.class_word is empty: say what it is, as dog", "class_word")
         if set(self.class_word) & set("<>"):
             raise InputError(
-                f"concept.class_word={self.class_word}: a word without < and >, as dog"
+                f"concept.class_word={self.class_word}: a word without < and >, as dog",
+                "class_word",
             )
 
 
@@ -182,7 +186,8 @@ class LoggerConfig:
         _at_least("logger.max_images", self.max_images, 0)
         if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise InputError(
-                f"logger.project={self.project}: W&B takes 1 to 128 characters, without /\\#?%:"
+                f"logger.project={self.project}: W&B takes 1 to 128 characters, without /\\#?%:",
+                "project",
             )
 
 
@@ -231,7 +236,8 @@ class ComposeConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_name("method.name", self.method.name)
+        with within("method.name"):
+            check_name("method.name", self.method.name)
         if self.batch_size is not None:
             _at_least("batch_size", self.batch_size, 1)
 
@@ -266,7 +272,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         _at_least("resamples", self.resamples, 1)
         if not self.methods:
-            raise InputError("methods=: name at least one")
+            raise InputError("methods=: name at least one", "methods")
 
     @property
     def compositions(self) -> tuple[ComposeConfig, ...]:
@@ -312,7 +318,8 @@ class SampleConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_name("concept", self.concept)
+        with within("concept"):
+            check_name("concept", self.concept)
         _at_least("width", self.width, 1)
         _at_least("height", self.height, 1)
 
@@ -339,7 +346,8 @@ class ImportConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_name("concept", self.name)
+        with within("name"):
+            check_name("concept", self.name)
         _at_least("rank", self.rank, 1)
 
 
@@ -357,18 +365,20 @@ class ExportConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
-        check_name("concept", self.concept)
+        with within("concept"):
+            check_name("concept", self.concept)
         if self.to is None or self.to.is_dir():
             return
         suffixes = self.format.suffixes
         if self.to.suffix.lower() not in suffixes:
             raise InputError(
                 f"to={self.to}: a file for format={self.format} ends in {' or '.join(suffixes)}; a "
-                "folder must be there already"
+                "folder must be there already",
+                "to",
             )
         above = next(folder for folder in self.to.parents if folder.exists())
         if not above.is_dir():
-            raise InputError(f"to={self.to}: {above} is a file and no folder")
+            raise InputError(f"to={self.to}: {above} is a file and no folder", "to")
 
     @property
     def target(self) -> Path:
@@ -429,10 +439,14 @@ class FuseConfig:
 
 
 def _at_least(key: str, value: float, least: int) -> None:
+    """key: as it is typed; its last part is the field."""
     if not value >= least:
-        raise InputError(f"{key} must be at least {least}, got {value}")
+        raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
 
 
 def _between(key: str, value: int, least: int, most: int) -> None:
+    """key: as it is typed; its last part is the field."""
     if not least <= value <= most:
-        raise InputError(f"{key} must be at least {least} and at most {most}, got {value}")
+        raise InputError(
+            f"{key} must be at least {least} and at most {most}, got {value}", key.split(".")[-1]
+        )

@@ -36,9 +36,11 @@ def trainer_arguments() -> tuple[str, ...]:
 def check_trainer_argument(name: str) -> None:
     """Raise InputError, naming what is meant, for what Lightning's Trainer does not take."""
     if name in RESERVED:
-        raise InputError(f"trainer.{name} cannot be given: {RESERVED[name]}")
+        raise InputError(f"trainer.{name} cannot be given: {RESERVED[name]}", f"trainer.{name}")
     if name not in trainer_arguments():
+        known = (f"trainer.{argument}" for argument in trainer_arguments())
         raise InputError(
             f"unknown key trainer.{name}: Lightning's Trainer has no such argument "
-            f"({nearest(f'trainer.{name}', (f'trainer.{known}' for known in trainer_arguments()))})"
+            f"({nearest(f'trainer.{name}', known)})",
+            f"trainer.{name}",
         )

@@ -26,7 +26,7 @@ from toolkit.layout.layout import Layout, is_file
 from toolkit.tracking.figures import save_figure
 from toolkit.tracking.wandb import start_run
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import Work, remarks_on_trainer
+from toolkit.trainer import Work, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def evaluate(config: EvaluateConfig) -> int:
     Raises InputError, before anything is composed, when a layout, a concept, its images or a judge
     is not there.
     """
-    remarks_on_trainer(config.trainer.arguments, Work.COMPOSE)
+    check_trainer(config.trainer.arguments, Work.COMPOSE)
     if config.logger.kind == "wandb":
         check_wandb()
     check_writable(config.output_dir / "evaluation")

@@ -18,7 +18,7 @@ from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
 from toolkit.fusion.fusion import fuse, work_of
 from toolkit.fusion.store import Store
-from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
+from toolkit.trainer import Work, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def fuse_concepts(config: FuseConfig) -> Path:
     Raises InputError when a concept is not there or does not fit, or when a concept that is no
     fusion has the name.
     """
-    for remark in remarks_on_trainer(config.trainer.arguments, Work.COMPOSE):
+    trainer = check_trainer(config.trainer.arguments, Work.COMPOSE)
+    for remark in trainer.remarks:
         log.warning("%s", remark)
     model = config.model
     path = concept_path(config.output_dir, model.name, config.fused_name)
@@ -48,14 +49,13 @@ def fuse_concepts(config: FuseConfig) -> Path:
             f"name={config.fused_name}_fused"
         )
     concepts = [load_concept(file) for file in files]
-    trainer = make_trainer(config.trainer.arguments, Work.COMPOSE)
-    device = trainer.strategy.root_device
+    device = trainer.make().strategy.root_device
     base = load_base(
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
         device="cpu" if device.type == "mps" else device,  # which has no float64
-        dtype=dtype_of_base(trainer, model.dtype),
+        dtype=trainer.dtype_of_base(model.dtype),
     )
     recipe = {
         "version": _VERSION,

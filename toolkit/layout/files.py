@@ -39,7 +39,7 @@ def read_layouts(files: Sequence[Path]) -> list[Layout]:
             raise InputError(f"{path}: is no layout")
         layout = _found_from(path.parent, layout_from_mapping(content, str(path)))
         if layout.name in layouts:
-            raise InputError(f"two layouts are named {layout.name}: names must differ")
+            raise InputError(f"two layouts are named {layout.name}: names must differ", "name")
         layouts[layout.name] = layout
     return list(layouts.values())
 
@@ -65,7 +65,7 @@ def read_lines(path: Path) -> Lines:
             layout = _found_from(path.parent, layout_from_mapping(content, "layout"))
             if layout.name in first_lines:
                 raise InputError(
-                    f"name {layout.name} stands in line {first_lines[layout.name]} already"
+                    f"name {layout.name} stands in line {first_lines[layout.name]} already", "name"
                 )
         except InputError as error:
             rejected.append(Rejected(number, name, str(error)))
@@ -80,22 +80,29 @@ def read_lines(path: Path) -> Lines:
 def _found_from(folder: Path, layout: Layout) -> Layout:
     """The layout with the files it names found: in the working directory, or in `folder`."""
 
-    def find(path: Path) -> Path:
+    def find(path: Path, place: str) -> Path:
         path = from_home(path)
         try:
             return folder / path if not path.exists() and (folder / path).exists() else path
         except OSError as error:
-            raise InputError(f"{shortened(str(path))}: {error.strerror}") from error
+            raise InputError(f"{shortened(str(path))}: {error.strerror}", place) from error
 
-    def find_concept(concept: str) -> str:
-        return str(find(Path(concept))) if is_file(concept) else concept
+    def find_concept(concept: str, place: str) -> str:
+        return str(find(Path(concept), place)) if is_file(concept) else concept
 
     return replace(
         layout,
-        background=find_concept(layout.background) if layout.background else None,
-        regions=tuple(replace(r, concept=find_concept(r.concept)) for r in layout.regions),
+        background=find_concept(layout.background, "background") if layout.background else None,
+        regions=tuple(
+            replace(region, concept=find_concept(region.concept, f"regions[{number}].concept"))
+            for number, region in enumerate(layout.regions)
+        ),
         conditions=tuple(
-            replace(c, image=find(c.image), model=str(find(Path(c.model))))
-            for c in layout.conditions
+            replace(
+                condition,
+                image=find(condition.image, f"conditions[{number}].image"),
+                model=str(find(Path(condition.model), f"conditions[{number}].model")),
+            )
+            for number, condition in enumerate(layout.conditions)
         ),
     )

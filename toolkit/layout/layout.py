@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated
 
-from toolkit.errors import InputError, shortened
+from toolkit.errors import InputError, shortened, within
 from toolkit.names import check_characters, check_name
 
 LARGEST_SIDE = 16384
 """Pixels: the largest canvas that any base draws is far below."""
 
-Box = tuple[float, float, float, float]
+Box = Annotated[tuple[float, float, float, float], "four numbers, [x0, y0, x1, y1]"]
 """x0, y0, x1, y1 as fractions of the canvas's width and height."""
 
 
@@ -37,21 +38,26 @@ class Region:
     guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
-        check_characters("prompt", self.prompt)
-        check_characters("negative_prompt", self.negative_prompt or "")
-        check_name("concept", name_of(self.concept))
+        with within("prompt"):
+            check_characters("prompt", self.prompt)
+        with within("negative_prompt"):
+            check_characters("negative_prompt", self.negative_prompt or "")
+        with within("concept"):
+            check_name("concept", name_of(self.concept))
         if not math.isfinite(self.strength):
-            raise InputError(f"strength {self.strength}: must be finite")
+            raise InputError(f"strength {self.strength}: must be finite", "strength")
         x0, y0, x1, y1 = self.box
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise InputError(
                 f"box {list(self.box)} of {self.concept}: needs 0 <= x0 < x1 <= 1 and "
-                "0 <= y0 < y1 <= 1 (fractions of width and height)"
+                "0 <= y0 < y1 <= 1 (fractions of width and height)",
+                "box",
             )
         if not names_concept(self.prompt, self.concept):
             raise InputError(
                 f"region prompt {shortened(self.prompt)!r} does not name its concept: "
-                f"write <{name_of(self.concept)}> in it"
+                f"write <{name_of(self.concept)}> in it",
+                "prompt",
             )
 
 
@@ -78,9 +84,11 @@ class Condition:
     region_weights: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
-        for weight in (self.weight, *self.region_weights):
-            if weight is not None and not math.isfinite(weight):
-                raise InputError(f"weight {weight} of {self.image}: must be finite")
+        weights = {"weight": (self.weight,), "region_weights": self.region_weights}
+        for name, given in weights.items():
+            for weight in given:
+                if weight is not None and not math.isfinite(weight):
+                    raise InputError(f"weight {weight} of {self.image}: must be finite", name)
 
 
 @dataclass(frozen=True)
@@ -100,32 +108,42 @@ class Layout:
     conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
-        check_name("layout name", self.name)
-        check_characters("prompt", self.prompt)
-        check_characters("negative_prompt", self.negative_prompt)
-        if not (0 < self.width <= LARGEST_SIDE and 0 < self.height <= LARGEST_SIDE):
-            raise InputError(
-                f"layout {self.name}: width and height must be above 0 and at most {LARGEST_SIDE}"
-            )
+        with within("name"):
+            check_name("layout name", self.name)
+        with within("prompt"):
+            check_characters("prompt", self.prompt)
+        with within("negative_prompt"):
+            check_characters("negative_prompt", self.negative_prompt)
+        for side, pixels in (("width", self.width), ("height", self.height)):
+            if not 0 < pixels <= LARGEST_SIDE:
+                raise InputError(
+                    f"layout {self.name}: {side} must be above 0 and at most {LARGEST_SIDE} pixels",
+                    side,
+                )
         if self.background:
-            check_name("background", name_of(self.background))
+            with within("background"):
+                check_name("background", name_of(self.background))
         if self.background and not names_concept(self.prompt, self.background):
             raise InputError(
                 f"layout {self.name}: the prompt does not name the background concept: "
-                f"write <{name_of(self.background)}> in it"
+                f"write <{name_of(self.background)}> in it",
+                "prompt",
             )
         for first, second in combinations(self.concepts, 2):
             if name_of(first) == name_of(second):
+                named = [region.concept for region in self.regions]
                 raise InputError(
                     f"layout {self.name}: {first} and {second} would both be "
-                    f"<{name_of(first)}>: rename one"
+                    f"<{name_of(first)}>: rename one",
+                    f"regions[{named.index(second)}].concept",
                 )
         for number, condition in enumerate(self.conditions, 1):
             weights = len(condition.region_weights)
             if weights and weights != len(self.regions):
                 raise InputError(
                     f"layout {self.name}, condition {number}: {weights} region_weights for "
-                    f"{len(self.regions)} regions"
+                    f"{len(self.regions)} regions",
+                    f"conditions[{number - 1}].region_weights",
                 )
 
     @property

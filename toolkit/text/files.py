@@ -4,7 +4,6 @@ from pathlib import Path
 
 from toolkit.contents import NO_PLAIN_TEXT, content_in
 from toolkit.errors import InputError
-from toolkit.names import check_characters
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -40,34 +39,3 @@ def read_text(path: Path) -> str:
 def split_lines(text: str) -> list[str]:
     """The lines of `text`; U+2028, U+0085 and the like are characters as any other."""
     return text.split("\n")
-
-
-def check_text(value: object, where: str) -> str:
-    """`value`, if it is text; InputError for any other type, for NULs and for half characters."""
-    if not isinstance(value, str):
-        raise InputError(f"{where} {shown(value)}: must be text")
-    check_characters(where, value)
-    return value
-
-
-def check_texts(value: object) -> None:
-    """Raise InputError for a text anywhere in plain values that `check_text` refuses."""
-    if isinstance(value, str):
-        check_text(value, "text")
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            check_texts(key)
-            check_texts(part)
-    elif isinstance(value, list | tuple | set):
-        for part in value:
-            check_texts(part)
-
-
-def shown(value: object) -> str:
-    """A value as a message can hold it: in ASCII where it must be, and cut when it is long."""
-    try:
-        text = repr(value)
-        text.encode()
-    except (RecursionError, UnicodeError):
-        text = ascii(value) if isinstance(value, str) else f"a {type(value).__name__}"
-    return text if len(text) <= 200 else f"{text[:200]}..."

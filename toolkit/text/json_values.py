@@ -4,8 +4,8 @@ import json
 import math
 from typing import Any, NoReturn
 
-from toolkit.errors import InputError
-from toolkit.text.files import check_texts, shown
+from toolkit.errors import InputError, shown
+from toolkit.names import check_texts
 
 
 def read_json(text: str, where: str) -> Any:

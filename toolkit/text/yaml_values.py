@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from toolkit.errors import InputError
-from toolkit.text.files import check_texts
+from toolkit.names import check_texts
 
 _SCALARS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),

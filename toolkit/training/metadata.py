@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import InputError
-from toolkit.text.files import check_text, read_text, split_lines
+from toolkit.errors import InputError, within
+from toolkit.text.dataclass_values import read_value
+from toolkit.text.files import read_text, split_lines
 from toolkit.text.json_values import read_json
 from toolkit.text.wording import listed
 
@@ -84,13 +85,13 @@ def _from_rows(file: Path, rows: Iterator[tuple[str, Any]], images: Sequence[Pat
     for where, row in rows:
         if not isinstance(row, Mapping) or "file_name" not in row:
             raise InputError(f"{where}: must be a JSON object with file_name and text")
-        name = check_text(row["file_name"], f"{where}: file_name")
+        name = _text(row, "file_name", where)
         image = _existing(file.parent / name)
         if image is None:
             raise InputError(f"{where}: there is no image {file.parent / name}")
         image = known.get(image.resolve(), image)
         column = next((column for column in _TEXT if row.get(column) is not None), None)
-        caption = None if column is None else check_text(row[column], f"{where}: {column}")
+        caption = None if column is None else _text(row, column, where)
         if image in found.captions and found.captions[image] != caption:
             repeated.append(name)
         found.captions[image] = caption
@@ -123,9 +124,7 @@ def _from_json(file: Path, text: str, images: Sequence[Path]) -> Metadata:
             missing.append(key)
             continue
         texts = [
-            check_text(entry[part], f"{file}: {part} of {key}")
-            for part in ("caption", "tags")
-            if entry.get(part)
+            _text(entry, part, f"{file}: {key}") for part in ("caption", "tags") if entry.get(part)
         ]
         found.captions[image] = ", ".join(texts) or None
     if missing:
@@ -133,6 +132,12 @@ def _from_json(file: Path, text: str, images: Sequence[Path]) -> Metadata:
             f"of {file.name}, captions of images that are not there: {listed(missing)}"
         )
     return found
+
+
+def _text(row: Mapping[str, Any], key: str, where: str) -> str:
+    with within(key, where):
+        text: str = read_value(row[key], str, key)
+        return text
 
 
 def _is_kohya(entry: object) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from toolkit.concept.file import concept_path
 from toolkit.config.schema import TrainConfig
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import check_writable, sha256_of
-from toolkit.trainer import Work, dtype_of_base, make_trainer, remarks_on_trainer
+from toolkit.trainer import CheckedTrainer, Work, check_trainer
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import (
     ConceptFolder,
@@ -39,9 +39,17 @@ logger = logging.getLogger(__name__)
 _NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 
 
-def check(config: TrainConfig) -> ConceptFolder:
-    """What the concept's folder holds; InputError for all that is wrong before the base loads."""
-    remarks_on_trainer(config.trainer.arguments, Work.TRAIN)
+@dataclass(frozen=True)
+class Checked:
+    """What training begins with, once nothing is wrong that can be told before the base loads."""
+
+    trainer: CheckedTrainer
+    folder: ConceptFolder
+
+
+def check(config: TrainConfig) -> Checked:
+    """The Trainer's arguments and the concept's folder; InputError for all that is wrong so far."""
+    trainer = check_trainer(config.trainer.arguments, Work.TRAIN)
     if config.logger.kind == "wandb":
         from toolkit.tracking.wandb_settings import check_wandb  # slow to import
 
@@ -49,9 +57,10 @@ def check(config: TrainConfig) -> ConceptFolder:
     check_writable(_folder(config))
     check_writable(_file(config).parent)
     _check_prompts(config.training.sample_prompts, config.concept.name)
-    return read_concept_folder(
+    folder = read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
+    return Checked(trainer, folder)
 
 
 def train(config: TrainConfig) -> Path:
@@ -62,14 +71,16 @@ def train(config: TrainConfig) -> Path:
     KeyboardInterrupt on Ctrl-C, after the checkpoint was saved.
     """
     concept, options = config.concept, config.training
-    given = check(config)
-    _tell(given)
-    images = given.images
-    for remark in remarks_on_trainer(config.trainer.arguments, Work.TRAIN):
+    checked = check(config)
+    _tell(checked.folder)
+    images = checked.folder.images
+    for remark in checked.trainer.remarks:
         logger.warning("%s", remark)
     file, folder = _file(config), _folder(config)
-    trainer = _trainer(config, folder)
-    base = _load(config, trainer)
+    trainer = checked.trainer.make(
+        max_steps=options.steps, default_root_dir=folder, callbacks=_callbacks(config, folder)
+    )
+    base = _load(config, checked.trainer.dtype_of_base(config.model.dtype))
     settings = _settings(config, trainer, base, images)
     if _is_done(file, settings):
         logger.info("%s is already there, trained with these settings", file)
@@ -128,13 +139,13 @@ def _folder(config: TrainConfig) -> Path:
     return config.output_dir / "runs" / "train" / config.model.name / config.concept.name
 
 
-def _load(config: TrainConfig, trainer: Trainer) -> Base:
+def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     model = config.model
     base = load_base(
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
-        dtype=dtype_of_base(trainer, model.dtype),
+        dtype=dtype,
     )
     for side, pixels in (("width", model.width), ("height", model.height)):
         if pixels % base.size_multiple:
@@ -145,16 +156,6 @@ def _load(config: TrainConfig, trainer: Trainer) -> Base:
     if model.gradient_checkpointing:
         base.checkpoint_gradients()
     return base
-
-
-def _trainer(config: TrainConfig, folder: Path) -> Trainer:
-    return make_trainer(
-        config.trainer.arguments,
-        Work.TRAIN,
-        max_steps=config.training.steps,
-        default_root_dir=folder,
-        callbacks=_callbacks(config, folder),
-    )
 
 
 def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:

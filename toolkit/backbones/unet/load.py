@@ -32,10 +32,11 @@ def load_base(
     guidance_downscale: int | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    compiled: bool = False,
 ) -> Base:
     """Load a base from a diffusers folder, a hub id, or a single `.safetensors` checkpoint.
 
-    guidance_downscale: None is Stable Diffusion's.
+    guidance_downscale: None is Stable Diffusion's. compiled: see `Base`.
 
     Raises InputError when there is no such model, or its U-Net has no attention at the guidance
     grid.
@@ -64,6 +65,7 @@ def load_base(
         guidance_downscale=guidance_downscale,
         architecture=architecture_fingerprint(unet, text_encoder),
         weights=weights_fingerprint(unet, text_encoder),
+        compiled=compiled,
     )
     if all(layer.downscale != guidance_downscale for layer in base.layers):
         have = sorted({layer.downscale for layer in base.layers})
