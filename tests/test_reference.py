@@ -13,7 +13,8 @@ from toolkit.backbones import Base, load_base
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import LoraComposer
-from toolkit.sampling import Step, compose
+from toolkit.methods.refining import Refining
+from toolkit.sampling import Step, denoise, initial_noise
 
 REFERENCE = Path(os.environ.get("TOOLKIT_REFERENCE_DIR", Path(__file__).parent / "reference"))
 CASES = sorted((REFERENCE / "cases").glob("*.json"))
@@ -63,28 +64,34 @@ def layout_of(case: dict) -> Layout:
     )
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda path: path.stem)
+FORMS = [
+    pytest.param((case, grouped), id=f"{case.stem}-{'groups' if grouped else 'mask'}")
+    for case in CASES
+    for grouped in (True, False)
+]
+"""Each case with isolation as a CPU does it, and as a GPU does."""
+
+
+@pytest.fixture(scope="module", params=FORMS)
 def run(request: pytest.FixtureRequest, base: Base) -> Run:
-    case = json.loads(request.param.read_text())
+    file, grouped = request.param
+    case = json.loads(file.read_text())
     concepts = {
         name: load_mix_of_show(REFERENCE / "concepts" / f"{name}.pth", name, class_word=name)
         for name in case["concepts"]
     }
-    steps: list[Step] = []
     method = LoraComposer(**case["switches"])
-    final = compose(
-        base,
-        method,
-        [method.prepare(base, layout_of(case), concepts)],
-        [case["seed"]],
-        steps=case["steps"],
-        guidance_scale=case["guidance_scale"],
-        watch=steps.append,
+    layout = layout_of(case)
+    prepared = method.prepare(base, layout, concepts)
+    process = Refining(
+        base, prepared, method, case["steps"], case["guidance_scale"], grouped=grouped
     )
+    noise = initial_noise(base, layout.width, layout.height, [case["seed"]])
+    steps = list(denoise(base, process, noise, case["steps"]))
     golden = REFERENCE / "golden" / case["name"]
     return Run(
         steps,
-        final,
+        steps[-1].latents,
         json.loads(golden.with_suffix(".json").read_text()),
         load_file(golden.with_suffix(".safetensors")),
     )

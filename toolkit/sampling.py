@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones import Backbone
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance
 from toolkit.methods.method import Method, Process
@@ -37,7 +37,7 @@ class Step:
     responses: Sequence[Sequence[Tensor]] = ()
 
 
-def initial_noise(base: Base, width: int, height: int, seeds: Sequence[int]) -> Tensor:
+def initial_noise(base: Backbone, width: int, height: int, seeds: Sequence[int]) -> Tensor:
     """(seeds, channels, h, w) standard noise; a seed's noise does not depend on the others."""
     shape = (1, base.latent_channels, *base.latent_size(width, height))
     drawn = [
@@ -47,7 +47,7 @@ def initial_noise(base: Base, width: int, height: int, seeds: Sequence[int]) -> 
 
 
 @torch.no_grad()
-def denoise(base: Base, process: Process, noise: Tensor, steps: int) -> Iterator[Step]:
+def denoise(base: Backbone, process: Process, noise: Tensor, steps: int) -> Iterator[Step]:
     """Sample a batch of pictures, step by step (fig. 2a); closing the generator ends the work.
 
     noise: (pictures, channels, h, w), as `initial_noise` draws it. A picture does not depend on the
@@ -71,7 +71,7 @@ def denoise(base: Base, process: Process, noise: Tensor, steps: int) -> Iterator
 
 
 def compose(
-    base: Base,
+    base: Backbone,
     method: Method,
     prepared: "Sequence[Prepared]",
     seeds: Sequence[int],

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from sample_layouts import PAIR
 
 from toolkit.backbones import Base
-from toolkit.backbones.memory import MOST, bytes_of_picture, pictures_that_fit
+from toolkit.backbones.memory import MOST, pictures_that_fit
 from toolkit.batch.data import Items, make_batches, share_of
 from toolkit.batch.journal import Item, Recipe, error_of, is_done, write_manifest
 from toolkit.batch.module import Composer
@@ -181,8 +181,8 @@ def test_a_batch_is_as_large_as_free_memory_allows(
     picture_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pictures_that_fit(picture_base, 256, 192) == 1  # on a CPU
-    each = bytes_of_picture(picture_base, 256, 192)
-    assert bytes_of_picture(picture_base, 512, 192) == 2 * each
+    each = picture_base.bytes_of_picture(256, 192)
+    assert picture_base.bytes_of_picture(512, 192) == 2 * each
     monkeypatch.setattr(Base, "device", torch.device("cuda"))
     for free, fits in ((each / 2, 1), (3.9 * each, 3), (1000 * each, MOST)):
         monkeypatch.setattr(

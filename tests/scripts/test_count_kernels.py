@@ -91,3 +91,21 @@ def test_a_picture_is_its_passes_and_little_else(numbers: dict[str, Any]) -> Non
     assert 4 * plain["pass"] < plain["picture"] < 5 * plain["pass"]
     for found in (*numbers["ours"].values(), *numbers["overlapping"].values()):
         assert found["picture"] > 4 * found["pass"] + 2 * found["guided"]
+
+
+GOALS = {"pass": 1.25, "guided": 2.3, "picture": 2.5}
+"""Times plain sampling's: a pass for passes and guidance, a picture for pictures."""
+
+
+def test_ours_costs_little_more_than_plain_sampling(numbers: dict[str, Any]) -> None:
+    plain = numbers["plain"]
+    for found in (*numbers["ours"].values(), *numbers["overlapping"].values()):
+        for name, goal in GOALS.items():
+            whole = plain["picture" if name == "picture" else "pass"]
+            assert found[name] <= goal * whole, name
+
+
+def test_a_pass_costs_the_same_however_many_concepts_there_are(numbers: dict[str, Any]) -> None:
+    for kind in ("ours", "overlapping"):
+        few, many = numbers[kind]["2"], numbers[kind]["5"]
+        assert (few["pass"], few["guided"]) == (many["pass"], many["guided"])

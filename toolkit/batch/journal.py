@@ -13,7 +13,6 @@ import pyarrow
 from pyarrow import parquet
 
 from toolkit.backbones import Base
-from toolkit.backbones.unet.fingerprint import weights_fingerprint
 from toolkit.files import sha256_of, whole_file
 from toolkit.layout.layout import Layout
 from toolkit.layout.mapping import layout_to_mapping
@@ -83,7 +82,7 @@ def recipe_of(
             "name": base.name,
             "architecture": base.architecture,
             "weights": base.weights,
-            "autoencoder": weights_fingerprint(base.vae) if base.vae is not None else "",
+            "autoencoder": base.autoencoder,
         },
         concepts={name: sha256_of(path) for name, path in concepts.items()},
         conditions={path: _sha256_of_all(Path(path)) for path in conditions},

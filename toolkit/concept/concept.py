@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from toolkit.backbones import Base, Part
+from toolkit.backbones import Backbone, Part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.errors import InputError
 
@@ -81,7 +81,7 @@ class Concept:
         said = self.described_tokens | {self.placeholder: self.class_word}
         return " ".join(written_out(prompt, said).split())
 
-    def check_fits(self, base: Base) -> None:
+    def check_fits(self, base: Backbone) -> None:
         """Raise InputError, saying which base it was made for, if its shapes do not fit `base`."""
         if self.architecture and self.architecture != base.architecture:
             raise InputError(
@@ -94,14 +94,13 @@ class Concept:
                 f"{tuple(self.embeddings.shape[1:])}, but {base.name} needs {base.embedding_shape}"
             )
         for part, changes in self.changes.items():
-            weights = base.map_weights(part)
+            shapes = base.map_shapes(part)
             for path, pair in changes.items():
-                if path not in weights:
+                if path not in shapes:
                     raise InputError(
                         f"concept {self.name}: {base.name} has no {part.said} map {path}"
                     )
-                shape = (pair.up.shape[0], pair.down.shape[1])
-                own = tuple(weights[path].shape)
+                shape, own = (pair.up.shape[0], pair.down.shape[1]), shapes[path]
                 if shape != own:
                     raise InputError(
                         f"concept {self.name} was made for another base than {base.name}: its "

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from itertools import combinations
 
-from toolkit.backbones import Base
+from toolkit.backbones import Backbone
 from toolkit.backbones.memory import check_memory
-from toolkit.backbones.unet.conditioning import check_layout, check_prompt
-from toolkit.backbones.unet.controls import check_conditions
 from toolkit.concept import Concept
 from toolkit.layout.cells import cells_of
 from toolkit.layout.layout import Layout
@@ -14,24 +12,23 @@ from toolkit.methods.prompts import check_tokens_differ, remarks_on
 from toolkit.methods.reading import own_prompts
 
 
-def check(layout: Layout, base: Base, concepts: Mapping[str, Concept]) -> list[str]:
+def check(layout: Layout, base: Backbone, concepts: Mapping[str, Concept]) -> list[str]:
     """What is odd about a layout, such as boxes closer than a cell, in a line each.
 
     Raises InputError for one that this base cannot make.
     """
-    check_layout(layout, base)
+    base.check_layout(layout)
     check_memory(f"layout {layout.name}", base, layout.width, layout.height)
     for name in layout.concepts:
         concepts[name].check_fits(base)
     check_tokens_differ(layout, concepts)
     canvas, regions = own_prompts(layout, concepts)
     for prompt in (canvas, *regions):
-        check_prompt(prompt, base)
-    check_conditions(layout, base)
+        base.check_prompt(prompt)
     return remarks_on(layout, concepts) + _close_boxes(layout, base)
 
 
-def _close_boxes(layout: Layout, base: Base) -> list[str]:
+def _close_boxes(layout: Layout, base: Backbone) -> list[str]:
     grid = base.guidance_cells(layout.width, layout.height)
     held = [(region.concept, cells_of(region.box, *grid)) for region in layout.regions]
     placed = [(concept, cells) for concept, cells in held if cells is not None]

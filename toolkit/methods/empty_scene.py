@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Base
+    from toolkit.backbones import Backbone
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.method import Prepared
@@ -20,7 +20,7 @@ class EmptyScene(Method):
     name: str = "empty_scene"
 
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """The prompt without the regions' class words."""
         from toolkit.methods.reading import empty_scene, encode
@@ -28,7 +28,7 @@ class EmptyScene(Method):
         return (encode(base, layout, empty_scene(layout, concepts)),)
 
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Predict, and nothing else."""
         from toolkit.methods.plain import Plain

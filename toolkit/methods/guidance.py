@@ -65,7 +65,7 @@ def refine(
         if method.pace_per_region:
             counts = places.present.sum(dim=1, keepdim=True).clamp(min=1)
             descended = worst_first(losses, counts) * descended
-        scale = _HALF_LOSS_SCALE if passes.base.dtype == torch.float16 else 1.0
+        scale = _HALF_LOSS_SCALE if passes.dtype == torch.float16 else 1.0
         (gradient,) = torch.autograd.grad(scale * descended.sum(), moving)
     moved = latents - step_size / scale * gradient
     found = _found(terms, losses.detach(), tokens.detach(), places, method)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Base
+    from toolkit.backbones import Backbone
     from toolkit.backbones.prompts import Regional
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
@@ -132,7 +132,7 @@ class LoraComposer(Method):
         )
 
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """Each region in its concept's own words, and the canvas with class words."""
         from toolkit.methods.reading import encode, own_prompts
@@ -140,7 +140,7 @@ class LoraComposer(Method):
         return (encode(base, layout, *own_prompts(layout, concepts)),)
 
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Re-initialise, then refine and predict."""
         from toolkit.methods.refining import Refining

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Base
+    from toolkit.backbones import Backbone
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.method import Prepared
@@ -22,7 +22,7 @@ class LoraComposite(Method):
     """Of every LoRA, in both networks, beside what the layout says."""
 
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """The joint prompt, read once under each LoRA alone."""
         from toolkit.methods.alternating import composited
@@ -32,7 +32,7 @@ class LoraComposite(Method):
         return tuple(encode(base, layout, prompt) for prompt in prompts)
 
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Predict under every LoRA, and take the mean."""
         from toolkit.methods.plain import Averaging

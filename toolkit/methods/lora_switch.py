@@ -8,7 +8,7 @@ from toolkit.errors import InputError
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Base
+    from toolkit.backbones import Backbone
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.method import Prepared
@@ -29,7 +29,7 @@ class LoraSwitch(Method):
             raise InputError(f"method.period={self.period}: must be at least 1")
 
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """The joint prompt, read once under each LoRA alone."""
         from toolkit.methods.alternating import switched
@@ -39,7 +39,7 @@ class LoraSwitch(Method):
         return tuple(encode(base, layout, prompt) for prompt in prompts)
 
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Predict under one LoRA at a time."""
         from toolkit.methods.plain import Switching

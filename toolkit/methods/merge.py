@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Base
+    from toolkit.backbones import Backbone
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.method import Prepared
@@ -20,7 +20,7 @@ class Merge(Method):
     name: str = "merge"
 
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """One prompt with every region's tokens in it, read with all LoRAs at once."""
         from toolkit.methods.reading import encode, joint, merged_concept
@@ -28,7 +28,7 @@ class Merge(Method):
         return (encode(base, layout, joint(layout, concepts, merged_concept(layout, concepts))),)
 
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Predict, and nothing else."""
         from toolkit.methods.plain import Plain

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from toolkit.backbones import Base, Conditioning
+    from toolkit.backbones import Backbone, Conditioning
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.guidance import Guidance
@@ -51,7 +51,7 @@ class Method(ABC):
 
     @abstractmethod
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """The layout, encoded: all that depends on neither seed nor step.
 
@@ -62,6 +62,6 @@ class Method(ABC):
 
     @abstractmethod
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Begin a batch, one picture for each of `prepared`; all canvases have one size."""

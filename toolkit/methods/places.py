@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, Conditioning
+from toolkit.backbones import Backbone, Conditioning
 from toolkit.layout.cells import Cells, box_masks, cell_mask, cells_of
 from toolkit.methods.constraints import Top, gaussian_weight, top_count
 
@@ -37,7 +37,7 @@ class Places:
 
 
 def places_of(
-    base: Base, conditionings: Sequence[Conditioning], top_share: float, gaussian: bool
+    base: Backbone, conditionings: Sequence[Conditioning], top_share: float, gaussian: bool
 ) -> Places:
     """The places of a batch, one picture for each of `conditionings`."""
     layout = conditionings[0].layout

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, Conditioning, Passes
+from toolkit.backbones import Backbone, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
 from toolkit.layout.cells import box_masks, shares_of
 from toolkit.methods.alternating import turn
@@ -37,9 +37,9 @@ class Plain(Unguided):
     """Plain sampling, each picture under one conditioning."""
 
     def __init__(
-        self, base: Base, conditionings: Sequence[Conditioning], guidance_scale: float
+        self, base: Backbone, conditionings: Sequence[Conditioning], guidance_scale: float
     ) -> None:
-        self.passes = Passes(base, conditionings, ALONE)
+        self.passes = base.passes(conditionings, ALONE)
         self.scale = scales_of(base, conditionings, guidance_scale)
 
     def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Switching(Unguided):
     """Some steps under each of the layout's conditionings, in turn."""
 
     def __init__(
-        self, base: Base, prepared: "Sequence[Prepared]", period: int, guidance_scale: float
+        self, base: Backbone, prepared: "Sequence[Prepared]", period: int, guidance_scale: float
     ) -> None:
         self.period = period
         self.base, self.prepared, self.scale = base, prepared, guidance_scale
@@ -62,28 +62,30 @@ class Switching(Unguided):
         turns = tuple(turn(number, len(own), self.period) for own in self.prepared)
         if turns not in self.turns:
             own = [views[index] for views, index in zip(self.prepared, turns, strict=True)]
-            self.turns[turns] = Passes(self.base, own, ALONE)
+            self.turns[turns] = self.base.passes(own, ALONE)
         return self.turns[turns].predict(latents, timestep, self.scale)
 
 
 class Averaging(Unguided):
     """Each step under all of a layout's conditionings: the mean of what they predict."""
 
-    def __init__(self, base: Base, prepared: "Sequence[Prepared]", guidance_scale: float) -> None:
+    def __init__(
+        self, base: Backbone, prepared: "Sequence[Prepared]", guidance_scale: float
+    ) -> None:
         self.scale = guidance_scale
-        self.views = [Passes(base, own, ALONE) for own in prepared]
+        self.views = [(len(own), base.passes(own, ALONE)) for own in prepared]
 
     def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
         """(pictures, channels, h, w) noise (or velocity)."""
         means = []
-        for picture, passes in zip(latents.split(1), self.views, strict=True):
-            views = picture.expand(len(passes.conditionings), -1, -1, -1)
+        for picture, (count, passes) in zip(latents.split(1), self.views, strict=True):
+            views = picture.expand(count, -1, -1, -1)
             means.append(passes.predict(views, timestep, self.scale).mean(dim=0, keepdim=True))
         return torch.cat(means)
 
 
 def scales_of(
-    base: Base, conditionings: Sequence[Conditioning], guidance_scale: float
+    base: Backbone, conditionings: Sequence[Conditioning], guidance_scale: float
 ) -> float | Tensor:
     """(pictures, 1, h, w): in each region its own scale, the mean of theirs where they overlap.
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from toolkit.backbones import Base, Conditioning
+from toolkit.backbones import Backbone, Conditioning
 from toolkit.backbones.prompts import Prompt
-from toolkit.backbones.unet.conditioning import condition
 from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 from toolkit.layout.layout import Layout
@@ -18,7 +17,7 @@ from toolkit.methods.prompts import (
 
 
 def encode(
-    base: Base, layout: Layout, canvas: Prompt, regions: Sequence[Prompt] = ()
+    base: Backbone, layout: Layout, canvas: Prompt, regions: Sequence[Prompt] = ()
 ) -> Conditioning:
     """The layout with these prompts, ready to sample.
 
@@ -27,7 +26,7 @@ def encode(
     for prompt in (canvas, *regions):
         if isinstance(prompt.change, Concept):
             prompt.change.check_fits(base)
-    return condition(base, layout, canvas, regions)
+    return base.condition(layout, canvas, regions)
 
 
 def own_prompts(layout: Layout, concepts: Mapping[str, Concept]) -> tuple[Prompt, list[Prompt]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, Conditioning, Passes
+from toolkit.backbones import Backbone, Conditioning
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance, refine
 from toolkit.methods.lora_composer import LoraComposer
@@ -32,7 +32,7 @@ class Refining:
 
     def __init__(
         self,
-        base: Base,
+        base: Backbone,
         conditionings: Sequence[Conditioning],
         method: LoraComposer,
         steps: int,
@@ -41,7 +41,7 @@ class Refining:
     ) -> None:
         self.base, self.method, self.steps = base, method, steps
         self.conditionings = list(conditionings)
-        self.passes = Passes(base, conditionings, method.regional, grouped)
+        self.passes = base.passes(conditionings, method.regional, grouped)
         self.scale = scales_of(base, conditionings, guidance_scale)
         self.paces = [start(len(each.regions), method) for each in conditionings]
         self.spread = torch.ones(len(conditionings))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Base
+    from toolkit.backbones import Backbone
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.method import Prepared
@@ -20,7 +20,7 @@ class RegionalPrompt(Method):
     name: str = "regional_prompt"
 
     def prepare(
-        self, base: "Base", layout: "Layout", concepts: "Mapping[str, Concept]"
+        self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
     ) -> "Prepared":
         """A prompt for the canvas and one for each box, all with class words."""
         from toolkit.methods.reading import encode, regional_prompts
@@ -28,7 +28,7 @@ class RegionalPrompt(Method):
         return (encode(base, layout, *regional_prompts(layout, concepts, words=True)),)
 
     def start(
-        self, base: "Base", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Predict, and nothing else."""
         from toolkit.methods.plain import Plain

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from diffusers import (
@@ -17,9 +17,12 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from toolkit.backbones import protocol
 from toolkit.backbones.injection import injected, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
+from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.unet.attention import install
+from toolkit.backbones.unet.fingerprint import weights_fingerprint
 from toolkit.backbones.unet.foreign_names import ForeignNames
 from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.backbones.unet.linear_inputs import inputs_watched
@@ -28,12 +31,25 @@ from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.backbones.unet.sites import AttentionLayer, attention_layers
 from toolkit.backbones.unet.text import TokenisedPrompt, encode, encode_layerwise, tokenise
 from toolkit.errors import InputError
+from toolkit.layout.layout import Layout
+
+if TYPE_CHECKING:
+    from toolkit.backbones.unet.conditioning import Conditioning
+    from toolkit.backbones.unet.passes import Passes
 
 _TRAINED_MAPS = {
     Part.TEXT_ENCODER: r".*\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
     Part.UNET: r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)",
 }
 """The maps that training puts a LoRA on: all of attention's (Mix-of-Show, arXiv 2305.18292)."""
+
+
+_VALUES_PER_CHANNEL = 200
+"""Values that one picture needs at its peak, for each latent cell and channel of the first level.
+
+Measured on a CPU in float32 as the growth of peak memory from one picture to two
+(`scripts/benchmark_compose.py --batch`, Stable Diffusion 1.5, 512 x 512, 2 concepts): 192.
+"""
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,51 @@ class Base:
         pixels = self.pixels_per_latent * self.guidance_downscale
         return height // pixels, width // pixels
 
+    def check_layout(self, layout: Layout) -> None:
+        """Raise InputError for a size it cannot make, a box without a cell, a wrong condition."""
+        from toolkit.backbones.unet import conditioning, controls
+
+        conditioning.check_layout(layout, self)
+        controls.check_conditions(layout, self)
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Raise InputError for a prompt that does not fit, or that calls no concept."""
+        from toolkit.backbones.unet import conditioning
+
+        conditioning.check_prompt(prompt, self)
+
+    def condition(
+        self, layout: Layout, canvas: Prompt, regions: Sequence[Prompt] = ()
+    ) -> "Conditioning":
+        """The layout with these prompts, encoded under their concepts.
+
+        regions: a prompt for each region of the layout, or none at all.
+        Raises InputError when a box does not fit the canvas, or a prompt the window.
+        """
+        from toolkit.backbones.unet import conditioning
+
+        return conditioning.condition(self, layout, canvas, regions)
+
+    def passes(
+        self,
+        conditionings: Sequence[protocol.Conditioning],
+        regional: Regional,
+        grouped: bool | None = None,
+    ) -> "Passes":
+        """The passes over pictures of these layouts, one picture for each.
+
+        grouped: isolation by groups of cells and not by a mask; None takes what is faster.
+        """
+        from toolkit.backbones.unet.passes import Passes
+
+        own = cast("Sequence[Conditioning]", conditionings)  # what `condition` made
+        return Passes(self, own, regional, grouped)
+
+    @property
+    def autoencoder(self) -> str:
+        """A fingerprint of the autoencoder's weights; empty without one."""
+        return "" if self.vae is None else weights_fingerprint(self.vae)
+
     def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest sigma."""
         scheduler = DPMSolverMultistepScheduler.from_config(
@@ -162,6 +223,18 @@ class Base:
         """(out, in) of each linear map of a part, by its path; a view of the base's own weights."""
         maps = linear_maps(self.parts[part])
         return {path: linear.weight.flatten(1) for path, linear in maps.items()}
+
+    def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
+        """(out, in) of each linear map of a part, by its path."""
+        maps = linear_maps(self.parts[part])
+        return {path: (linear.weight.shape[0], linear.weight.shape[1])
+                for path, linear in maps.items()}  # fmt: skip
+
+    def bytes_of_picture(self, width: int, height: int) -> int:
+        """What one more picture in a batch takes, in bytes: an estimate."""
+        rows, columns = self.latent_size(width, height)
+        channels = int(self.unet.config.block_out_channels[0])
+        return rows * columns * channels * _VALUES_PER_CHANNEL * self.dtype.itemsize
 
     def foreign_names(self) -> ForeignNames:
         """What other programs call the maps of this base."""

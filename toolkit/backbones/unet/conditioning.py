@@ -8,6 +8,7 @@ from torch import Tensor
 
 from toolkit.backbones.low_rank import LowRank, linear_maps, side_by_side
 from toolkit.backbones.prompts import Prompt
+from toolkit.backbones.protocol import EncodedRegion
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.controls import Controls, prepare_controls
 from toolkit.backbones.unet.encoding import (
@@ -19,18 +20,10 @@ from toolkit.backbones.unet.encoding import (
 )
 from toolkit.errors import InputError, shortened
 from toolkit.layout.cells import cells_of
-from toolkit.layout.layout import Layout, Region
+from toolkit.layout.layout import Layout
 
 NEGATIVE, POSITIVE = 0, 1
 """The two sides of classifier-free guidance, in the order in which a pass has them."""
-
-
-@dataclass(frozen=True)
-class EncodedRegion:
-    """A region of the layout, and the places at which its prompt calls its concept."""
-
-    region: Region
-    places: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Passes:
         self.regional = regional
         faster = base.device.type == "cpu" and not base.compiled  # groups differ in their sizes
         self.grouped = faster if grouped is None else grouped
+        self.dtype = base.dtype
         self._made: dict[tuple[object, ...], tuple[Batch, PassInputs]] = {}
 
     def predict(

@@ -1,0 +1,187 @@
+"""What a family of models must offer to compose with; everything else about it stays inside.
+
+Training and other programs' formats ask for more, which `unet.base.Base` has: docs/code.md says
+what a family of another kind would have to write.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from toolkit.backbones.prompts import Prompt, Regional
+from toolkit.backbones.unet.names import Part
+from toolkit.layout.layout import Layout, Region
+
+
+@dataclass(frozen=True)
+class EncodedRegion:
+    """A region of a layout, and the places at which its prompt calls its concept."""
+
+    region: Region
+    places: tuple[int, ...]
+
+
+class Conditioning(Protocol):
+    """One layout, encoded: what its passes need that depends on neither latents nor timestep."""
+
+    @property
+    def layout(self) -> Layout:
+        """The layout that was encoded."""
+        ...
+
+    @property
+    def regions(self) -> tuple[EncodedRegion, ...]:
+        """Its regions; none where only a prompt for the canvas was given."""
+        ...
+
+
+class Passes(Protocol):
+    """The passes of one batch of pictures; what they need is made when it is first asked for."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What they compute in; results are float32."""
+        ...
+
+    def predict(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        guidance_scale: float | Tensor,
+        closed: bool = False,
+    ) -> Tensor:
+        """The two-sided denoising pass: (pictures, channels, h, w) noise (or velocity), float32.
+
+        guidance_scale: of classifier-free guidance, for all cells or (pictures, 1, h, w).
+        closed: boxes do not see the background either.
+        """
+        ...
+
+    def maps(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        pictures: Sequence[int],
+        self_attention: bool,
+        closed: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a conditional pass attends to at the guidance grid; gradients flow to the latents.
+
+        latents: (n, channels, h, w) of those `pictures` of the batch.
+        Returns (n, regions, places, h, w) cross-attention probabilities of each region's prompt,
+        with regions of zeros behind those of layouts that have fewer, and, if asked for, (n, cells,
+        cells) self-attention probabilities.
+        """
+        ...
+
+
+class Scheduler(Protocol):
+    """A diffusers scheduler of the solver that composing uses, set to its timesteps."""
+
+    timesteps: Tensor
+    init_noise_sigma: float
+    model_outputs: list[Any]
+    """The last of them is what the last step predicts of the latents without noise."""
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor) -> Any:
+        """The latents after a step, as `prev_sample`."""
+        ...
+
+
+class Backbone(Protocol):
+    """A frozen text-to-image model, as methods and the denoising loop know it."""
+
+    @property
+    def name(self) -> str:
+        """What results and messages call it."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its weights are held in."""
+        ...
+
+    @property
+    def latent_channels(self) -> int:
+        """Of a latent."""
+        ...
+
+    @property
+    def guidance_downscale(self) -> int:
+        """How many latent cells high and wide a cell of the guidance grid is."""
+        ...
+
+    @property
+    def architecture(self) -> str:
+        """Equal for models whose LoRAs have the same shapes."""
+        ...
+
+    @property
+    def embedding_shape(self) -> tuple[int, int]:
+        """(layers, width) of what stands for one of a concept's tokens."""
+        ...
+
+    def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
+        """(out, in) of each linear map of a part, by its path."""
+        ...
+
+    def bytes_of_picture(self, width: int, height: int) -> int:
+        """What one more picture in a batch takes, in bytes: an estimate."""
+        ...
+
+    def latent_size(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of latents for a canvas in pixels."""
+        ...
+
+    def guidance_cells(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of the guidance grid for a canvas in pixels."""
+        ...
+
+    def scheduler(self, steps: int) -> Scheduler:
+        """A scheduler, set to `steps` timesteps."""
+        ...
+
+    def check_layout(self, layout: Layout) -> None:
+        """Raise InputError for a size it cannot make, a box without a cell, a wrong condition."""
+        ...
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Raise InputError for a prompt that does not fit, or that calls no concept."""
+        ...
+
+    def condition(
+        self, layout: Layout, canvas: Prompt, regions: Sequence[Prompt] = ()
+    ) -> Conditioning:
+        """The layout with these prompts, encoded under their concepts.
+
+        regions: a prompt for each region of the layout, or none at all.
+        Raises InputError as the checks do.
+        """
+        ...
+
+    def passes(
+        self,
+        conditionings: Sequence[Conditioning],
+        regional: Regional,
+        grouped: bool | None = None,
+    ) -> Passes:
+        """The passes over pictures of these layouts, one picture for each.
+
+        grouped: isolation by groups of cells and not by a mask; None takes what is faster.
+        """
+        ...
+
+
+if TYPE_CHECKING:
+    from toolkit.backbones.unet.base import Base
+
+    def _is_a_backbone(base: Base) -> Backbone:
+        return base
