@@ -174,8 +174,8 @@ def on_the_way(base: Base, prepared: Sequence[Conditioning]) -> Refining:
 def count_ours(base: Base, concepts: int, margin: float) -> dict[str, Counter[str]]:
     """A denoising pass, a guidance pass with its update, and a picture of LoRA-Composer."""
     layout = layout_of(concepts, WIDTH, HEIGHT, margin)
-    shelf = {region.concept: random_concept(base, region.concept) for region in layout.regions}
-    prepared = METHOD.prepare(base, layout, shelf)
+    learned = {region.concept: random_concept(base, region.concept) for region in layout.regions}
+    prepared = METHOD.prepare(base, layout, learned)
     latents = sampling.initial_noise(base, WIDTH, HEIGHT, [0])
     timestep = base.scheduler(STEPS).timesteps[0]
     process = on_the_way(base, prepared)
@@ -183,7 +183,7 @@ def count_ours(base: Base, concepts: int, margin: float) -> dict[str, Counter[st
     process.refine(latents, 0, timestep)
 
     def picture() -> None:
-        begun = on_the_way(base, METHOD.prepare(base, layout, shelf))
+        begun = on_the_way(base, METHOD.prepare(base, layout, learned))
         for _ in sampling.denoise(base, begun, latents, STEPS):
             pass
 

@@ -327,7 +327,7 @@ def test_what_a_lora_changes_outside_attention_stays_in_its_box(tiny_base: Base)
         (ready,) = PUBLISHED.prepare(tiny_base, layout, {"dog": own})
         batch = Batch(tiny_base, (ready,), PUBLISHED.regional, (POSITIVE,))
         x = torch.ones(1, 24 * 32, columns)
-        with changes_applied(tiny_base.linears, pass_inputs(batch).elsewhere):
+        with changes_applied(tiny_base.linears, pass_inputs(batch).outside_attention):
             outputs.append(tiny_base.unet.get_submodule(path)(x))
     moved = (outputs[1] - outputs[0]).abs().sum(dim=-1).unflatten(1, (24, 32))
     assert (moved[:, :, :16] > 0).all() and (moved[:, :, 16:] == 0).all()

@@ -31,9 +31,9 @@ from toolkit.batch.signals import HeedSigterm, ended_by_sigterm
 from toolkit.batch.wandb_table import CompositionTable
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
+from toolkit.concept.cache import ConceptCache
 from toolkit.concept.file import concept_path, load_concept
 from toolkit.concept.formats.read import read_foreign
-from toolkit.concept.shelf import Shelf
 from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import (
     ComposeConfig,
@@ -201,7 +201,7 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
         dtype=job.trainer.dtype_of_base(job.model.dtype),
         compiled=job.model.compile,
     )
-    concepts = Shelf(files, partial(read_concept, base=base))
+    concepts = ConceptCache(files, partial(read_concept, base=base))
     for layout in layouts:
         check_and_note(layout)
     leave_out_wrong(check_and_note)

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 class Maps:
     """What one pass's layers at the guidance grid attend to, a tensor for each layer.
 
-    cross: (rows, cells, regions, places) probabilities, averaged over heads.
-    own: for each layout of the batch, (its rows, cells, cells), averaged over heads.
+    cross_attention: (rows, cells, regions, places) probabilities, averaged over heads.
+    self_attention: for each layout of the batch, (its rows, cells, cells), averaged over heads.
     last: the site of the last layer that has maps; the pass ends there.
     """
 
     last: str
-    cross: list[Tensor] = field(default_factory=list)
-    own: list[list[Tensor]] = field(default_factory=list)
+    cross_attention: list[Tensor] = field(default_factory=list)
+    self_attention: list[list[Tensor]] = field(default_factory=list)
 
 
 class MapsComplete(Exception):
@@ -66,7 +66,7 @@ class IsolatedSelfAttention:
         if composing is None:
             output: Tensor = self.plain(attention, hidden_states, encoder_hidden_states)
             return output
-        inputs = composing.inputs.own[self.path]
+        inputs = composing.inputs.self_attention[self.path]
         query, key, value = _projected(attention, hidden_states, inputs)
         if inputs.counted is not None and composing.maps is not None:
             attended = _with_maps(query, key, value, inputs, attention.scale, composing.maps)
@@ -96,13 +96,13 @@ class InjectedCrossAttention:
         if composing is None:
             output: Tensor = self.plain(attention, hidden_states, encoder_hidden_states)
             return output
-        inputs = composing.inputs.cross[self.path]
+        inputs = composing.inputs.cross_attention[self.path]
         query = attention.to_q(hidden_states)
         if inputs.query is not None:
             query = inputs.query.added(query, hidden_states)
         query = _split_heads(query, attention.heads)
         if inputs.regional is not None and composing.maps is not None:
-            composing.maps.cross.append(_regional_maps(query, inputs, attention.scale))
+            composing.maps.cross_attention.append(_regional_maps(query, inputs, attention.scale))
             if self.path == composing.maps.last:
                 raise MapsComplete
         return _hearing(attention, query, inputs)
@@ -203,7 +203,7 @@ def _with_maps(
         probabilities = (own if counted is None else own + counted).softmax(dim=-1)
         found.append(probabilities.mean(dim=1))
         parts.append(probabilities)
-    maps.own.append(found)
+    maps.self_attention.append(found)
     whole = parts[0]
     if len(parts) > 1:
         order = torch.cat([rows for rows, _ in inputs.seen if rows is not None]).argsort()

@@ -90,11 +90,11 @@ class CrossInputs:
 
 @dataclass(frozen=True)
 class PassInputs:
-    """One pass's, by path. elsewhere: changes of maps outside attention, such as feed-forward."""
+    """One pass's, by path of the layer, or of the map that is changed outside attention."""
 
-    own: Mapping[str, SelfInputs]
-    cross: Mapping[str, CrossInputs]
-    elsewhere: Mapping[str, SideBySide]
+    self_attention: Mapping[str, SelfInputs]
+    cross_attention: Mapping[str, CrossInputs]
+    outside_attention: Mapping[str, SideBySide]
     unused_text: Tensor
     """What the U-Net insists on and the attention layers do not read."""
 
@@ -163,22 +163,22 @@ def pass_inputs(batch: Batch) -> PassInputs:
     """What every layer of a pass over `batch` is given."""
     base = batch.base
     guiding = base.guidance_downscale
-    own, cross = {}, {}
+    itself, cross = {}, {}
     for layer in base.layers:
         takes_maps = batch.maps and layer.downscale == guiding
-        own[layer.self_attention] = _self_inputs(batch, layer, takes_maps)
+        itself[layer.self_attention] = _self_inputs(batch, layer, takes_maps)
         cross[layer.cross_attention] = _cross_inputs(batch, layer, takes_maps)
-    attention = tuple(f"{path}." for path in (*own, *cross))
+    attention = tuple(f"{path}." for path in (*itself, *cross))
     paths = dict.fromkeys(path for one in batch.layouts for own in one.changes for path in own)
-    elsewhere = {
+    outside = {
         path: _change(batch, path, map_size_of(path, base.layers, batch.latent_size))
         for path in paths
         if not path.startswith(attention)
     }
     return PassInputs(
-        own,
+        itself,
         cross,
-        {path: change for path, change in elsewhere.items() if change is not None},
+        {path: change for path, change in outside.items() if change is not None},
         torch.zeros(
             len(batch.sides) * len(batch.conditionings),
             1,

@@ -75,11 +75,11 @@ class Passes:
         maps = Maps(last=guiding[-1].cross_attention)
         with suppress(MapsComplete):
             _unet(batch, inputs, latents, timestep, maps)
-        cross = torch.stack(maps.cross).mean(dim=0).permute(0, 2, 3, 1)
+        cross = torch.stack(maps.cross_attention).mean(dim=0).permute(0, 2, 3, 1)
         cross = cross.unflatten(-1, guiding[0].map_size(batch.latent_size))
         if not self_attention:
             return cross, None
-        own = [torch.stack(layers).mean(dim=0) for layers in zip(*maps.own, strict=True)]
+        own = [torch.stack(layers).mean(dim=0) for layers in zip(*maps.self_attention, strict=True)]
         if len(own) == 1:
             return cross, own[0]
         rows = [batch.rows_of(layout) for layout in batch.layouts]
@@ -123,7 +123,10 @@ def _unet(
     latents = latents.to(base.dtype)
     residuals = _controlnet_residuals(batch, latents, timestep)
     denoiser = base.unet if maps is not None else base.denoiser
-    with base.lock, changes_applied(base.linears if inputs.elsewhere else {}, inputs.elsewhere):
+    with (
+        base.lock,
+        changes_applied(base.linears if inputs.outside_attention else {}, inputs.outside_attention),
+    ):
         output: Tensor = denoiser(
             latents,
             timestep,

@@ -7,7 +7,7 @@ from pathlib import Path
 from toolkit.concept.concept import Concept
 
 
-class Shelf(Mapping[str, Concept]):
+class ConceptCache(Mapping[str, Concept]):
     """Reads each concept's file when it is asked for, and keeps the last few that were."""
 
     def __init__(
