@@ -90,3 +90,11 @@ def test_only_backbones_know_the_inside_of_a_model() -> None:
             if INSIDES.search(line):
                 knowing[str(inside)].append(f"{inside}:{number} {line.strip()}")
     assert not knowing, "ask the base instead:\n" + "\n".join(sum(knowing.values(), []))
+
+
+def test_the_map_has_a_line_for_every_file() -> None:
+    told = (ROOT.parent / "docs" / "code.md").read_text()
+    files = [str(file.relative_to(ROOT)) for file in FILES if file.name != "__init__.py"]
+    assert [name for name in files if f"- `{name}`: " not in told] == []
+    named = re.findall(r"^- `([\w/]+\.py)`: ", told, re.MULTILINE)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
