@@ -1,7 +1,8 @@
 """Threads that share a base do not disturb each other, down to the bit."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from toolkit.backbones import Base, Part
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.prompts import Prompt
+from toolkit.backbones.unet import conditioning
+from toolkit.backbones.unet.encoding import EncodedPrompt
 from toolkit.concept import Concept
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import LoraComposer, Method
@@ -95,6 +99,31 @@ def test_a_thread_that_composes_waits_for_one_that_trains_on_its_base(
             said.sum().backward()
     thread.join()
     assert torch.equal(results[0], alone)
+
+
+def test_a_layout_half_prepared_waits_for_a_training_that_begins(
+    reference_base: Base, acting: dict[str, Concept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded, injected = threading.Event(), threading.Event()
+    original = conditioning.encode_prompts
+
+    def encode_and_wait(base: Base, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
+        found = original(base, prompts)
+        encoded.set()
+        injected.wait()
+        return found
+
+    (alone,) = PUBLISHED.prepare(reference_base, PAIR, acting)
+    monkeypatch.setattr(conditioning, "encode_prompts", encode_and_wait)
+    with ThreadPoolExecutor(1) as pool:
+        preparing = pool.submit(PUBLISHED.prepare, reference_base, PAIR, acting)
+        encoded.wait()
+        with reference_base.lora_injected(2, torch.Generator()):
+            injected.set()
+            time.sleep(0.2)
+            assert not preparing.done()
+        (ready,) = preparing.result()
+    assert all(torch.equal(ready.keys[site], alone.keys[site]) for site in alone.keys)
 
 
 def test_pixels_are_decoded_while_another_thread_composes(
