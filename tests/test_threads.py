@@ -17,6 +17,7 @@ from toolkit.backbones.unet import conditioning
 from toolkit.backbones.unet.encoding import EncodedPrompt
 from toolkit.concept import Concept
 from toolkit.layout.layout import Layout, Region
+from toolkit.library.named import load_method
 from toolkit.methods import LoraComposer, Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import BALANCED, PUBLISHED
@@ -158,3 +159,10 @@ def test_a_loop_of_ones_own_holds_nothing_between_its_steps(
             pool.submit(made, reference_base, acting, FOX, BALANCED).result(60), alone
         )
     steps.close()
+
+
+def test_configs_are_read_by_several_threads_at_once(reference_base: Base) -> None:
+    names = ["balanced", "merge", "fast", "lora_composer"] * 4
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: load_method(name, reference_base), names))
+    assert [method.name for method in found] == names
