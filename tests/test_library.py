@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,7 +208,7 @@ def test_a_foreign_lora_is_read_under_a_name_of_ones_own(
 ) -> None:
     written = export_concept(pair[0], work / "rex.safetensors", "kohya")
     lora, embedding = written.files
-    rex = load_concept(lora, base, name="bello", embedding=embedding, class_word="dog")
+    rex = load_concept(lora, base, name="bello", embedding=str(embedding), class_word="dog")
     assert (rex.name, rex.class_word, rex.placeholder) == ("bello", "dog", "<bello>")
     with pytest.raises(InputError, match="trigger="):
         load_concept(str(lora), base)
@@ -222,6 +223,7 @@ def test_what_is_wrong_is_one_line_before_anything_is_made(
         (lambda: load_base(tmp_path), "cannot load the base model"),
         (lambda: load_base("mini", dtype="float31"), "dtype=float31"),
         (lambda: load_concept("rex", base, output_dir=tmp_path), "no concept rex of tiny"),
+        (lambda: load_concept(tmp_path / "a.pt", base, name="a b"), "a b"),
         (lambda: load_layout("scene0"), "there is no layout=scene0"),
         (lambda: load_method("balansed", base), "nearest: balanced"),
         (lambda: compose(layout, pair[:1], base), "names cat, and the concepts given are dog"),
@@ -250,31 +252,35 @@ def test_close_boxes_are_remarked_as_the_command_does(
     assert "less than a cell apart" in caplog.text
 
 
-def test_training_from_a_notebook_gives_the_concept(
+def test_training_in_a_thread_gives_the_concept(
     tmp_path: Path, tiny_base_folder: Path, base: Base
 ) -> None:
     images = tmp_path / "photos"
     images.mkdir()
     for number, colour in enumerate(("brown", "tan")):
         Image.new("RGB", (64, 64), colour).save(images / f"{number}.png")
-    rex = toolkit.train(
-        "rex",
-        images,
-        "dog",
-        model=tiny_base_folder,
-        steps=2,
-        output_dir=tmp_path / "outputs",
-        settings={
-            "training.batch_size": 1,
-            "training.sample_every_steps": 0,
-            "training.rank": 2,
-            "training.mirror": True,
-            "model.width": 64,
-            "model.height": 64,
-            "trainer": "cpu",
-            "logger": "none",
-        },
-    )
+    settings = {
+        "training.batch_size": 1,
+        "training.sample_every_steps": 0,
+        "training.rank": 2,
+        "training.mirror": True,
+        "model.width": 64,
+        "model.height": 64,
+        "trainer": "cpu",
+        "logger": "none",
+    }
+    with ThreadPoolExecutor(1) as pool:  # a page trains so, and a notebook that goes on meanwhile
+        training = pool.submit(
+            toolkit.train,
+            "rex",
+            images,
+            "dog",
+            model=tiny_base_folder,
+            steps=2,
+            output_dir=tmp_path / "outputs",
+            settings=settings,
+        )
+        rex = training.result()
     assert (rex.name, rex.class_word, rex.rank) == ("rex", "dog", 2)
     assert rex.training["mirror"] == "true" and rex.training["steps"] == "2"
     rex.check_fits(base)

@@ -20,11 +20,11 @@ from toolkit.files import from_home
 from toolkit.layout.files import read_layouts
 from toolkit.layout.layout import Layout, is_file, name_of
 from toolkit.methods import Method
+from toolkit.names import check_name
 from toolkit.text.suggest import nearest
 
-_ANY = (
-    "concept=any"  # `toolkit sample` takes one, and nothing that is read of it here depends on it
-)
+# `toolkit sample` wants a concept named; of what is read here nothing depends on it.
+_ANY = "concept=any"
 
 
 def load_base(
@@ -57,7 +57,7 @@ def load_concept(
     name: str | None = None,
     class_word: str = "",
     trigger: str = "",
-    embedding: Path | None = None,
+    embedding: str | Path | None = None,
     output_dir: str | Path = "outputs",
 ) -> Concept:
     """A concept that was trained or imported, by its name; or a file of any format that is known.
@@ -76,7 +76,10 @@ def load_concept(
                 "a file, as load_concept('loras/rex.safetensors', base)"
             )
         load_trained(path).check_fits(base)  # says on which base it was trained
-    return read_foreign(path, name or name_of(str(path)), base, class_word, trigger, embedding)
+    called = name or name_of(str(path))
+    check_name("concept", called)
+    inversion = None if embedding is None else from_home(embedding)
+    return read_foreign(path, called, base, class_word, trigger, inversion)
 
 
 def load_layout(source: str | Path) -> Layout:
