@@ -1,6 +1,6 @@
 """The denoising loop: composing, rivals, samples and training's grids all go through it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,9 @@ def initial_noise(base: Backbone, width: int, height: int, seeds: Sequence[int])
 
 
 @torch.no_grad()
-def denoise(base: Backbone, process: Process, noise: Tensor, steps: int) -> Iterator[Step]:
+def denoise(
+    base: Backbone, process: Process, noise: Tensor, steps: int
+) -> Generator[Step, None, None]:
     """Sample a batch of pictures, step by step (fig. 2a); closing the generator ends the work.
 
     noise: (pictures, channels, h, w), as `initial_noise` draws it. A picture does not depend on the

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import pictures_that_fit
 from toolkit.backbones.source import find_source
+from toolkit.batch.concepts import concept_files, read_concept
 from toolkit.batch.data import Items
 from toolkit.batch.failures import tell_failures, write_failures
 from toolkit.batch.journal import (
@@ -32,9 +33,6 @@ from toolkit.batch.wandb_table import CompositionTable
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
 from toolkit.concept.cache import ConceptCache
-from toolkit.concept.file import concept_path, load_concept
-from toolkit.concept.formats.read import read_foreign
-from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import (
     ComposeConfig,
     LoggerConfig,
@@ -45,7 +43,7 @@ from toolkit.config.schema import (
 from toolkit.errors import InputError, RunError, one_line
 from toolkit.files import check_writable
 from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
-from toolkit.layout.layout import Layout, is_file, name_of
+from toolkit.layout.layout import Layout
 from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
@@ -280,34 +278,6 @@ def _report(made: Sequence[Item], items: Sequence[Item], folder: Path) -> dict[I
 
 
 _LISTED = 64  # more lines than this nobody reads
-
-
-def concept_files(
-    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig
-) -> dict[str, Path]:
-    """The concept file of every concept in `layouts`.
-
-    Raises InputError naming the command that trains what is missing, or a file that is not there.
-    """
-    names = dict.fromkeys(name for layout in layouts for name in layout.concepts)
-    paths = {
-        name: Path(name) if is_file(name) else concept_path(output_dir, model.name, name)
-        for name in names
-    }
-    missing = [name for name, path in paths.items() if not path.is_file()]
-    for name in filter(is_file, missing):
-        raise InputError(f"no file {name}, which a layout names as its concept")
-    if missing:
-        typed = training_arguments(missing, model.name, model.path, output_dir)
-        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
-    return paths
-
-
-def read_concept(concept: str, path: Path, base: Base) -> Concept:
-    """What a layout calls `concept`: trained here, or a file of any format that is known."""
-    if not is_file(concept):
-        return load_concept(path)
-    return read_foreign(path, name_of(concept), base)
 
 
 def _refuse(rejected: Sequence[Rejected]) -> None:

@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from PIL import Image
 from safetensors.torch import save_file
 
 from toolkit.batch.journal import DONE, FAILED, Recipe, clear, write_entry
 from toolkit.batch.module import Composition, failure
 from toolkit.files import DISK_IS_FULL, sha256_of, whole_file
+from toolkit.images.pictures import image_of
 from toolkit.tracking.figures import attention_figure, loss_figure, save_figure
 
 log = logging.getLogger(__name__)
@@ -101,21 +100,15 @@ class CompositionWriter(Callback):
             return path
         path = item.path(self.folder, ".png")
         with whole_file(path) as temporary:
-            to_image(composition.pixels).save(temporary)
+            image_of(composition.pixels).save(temporary)
         return path
 
     def _write_figures(self, composition: Composition) -> None:
         item = composition.item
-        picture = None if composition.pixels is None else to_image(composition.pixels)
+        picture = None if composition.pixels is None else image_of(composition.pixels)
         save_figure(
             attention_figure(picture, item.layout, composition.steps),
             item.path(self.folder, "_attention.png"),
         )
         title = f"{item.layout.name}, seed {item.seed}"
         save_figure(loss_figure(composition.steps, title), item.path(self.folder, "_losses.png"))
-
-
-def to_image(pixels: torch.Tensor) -> Image.Image:
-    """(3, height, width) in 0..1 to an 8-bit RGB image."""
-    array = (pixels.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return Image.fromarray(array)

@@ -29,7 +29,7 @@ def concept_path(output_dir: Path, model: str, name: str) -> Path:
     return output_dir / "concepts" / model / f"{name}.safetensors"
 
 
-def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float16) -> None:
+def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
     """Write `concept` to `path`; `dtype` is float16 or float32.
 
     What float16 cannot hold is written in float32.
@@ -57,7 +57,7 @@ def save_concept(concept: Concept, path: Path, dtype: torch.dtype = torch.float1
     if not all(_survives(tensor, dtype) for tensor in cpu.values()):
         dtype = torch.float32
     stored = {name: tensor.to(dtype) for name, tensor in cpu.items()}
-    with whole_file(path) as temporary:
+    with whole_file(Path(path)) as temporary:
         save_file(stored, temporary, metadata)
 
 

@@ -1,5 +1,6 @@
 """Config groups, composed by hydra: `configs/COMMAND.yaml` and one file of each group."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from toolkit.config.lookup import config_roots
@@ -20,6 +21,7 @@ from toolkit.text.files import read_text
 from toolkit.text.yaml_values import read_yaml
 
 _SCHEME = "checked"
+_READING = threading.Lock()  # hydra holds what it composes in one place of the whole process
 
 
 class CheckedFiles(FileConfigSource):
@@ -63,13 +65,10 @@ def compose_groups(config: str, chosen: Mapping[str, str]) -> tuple[dict[str, An
 
     chosen: group -> name, for groups that do not keep their default; both exist (`find_config`).
     """
-    if WorkingDirectoryFirst not in Plugins.instance().discover(SearchPathPlugin):
-        Plugins.instance().register(WorkingDirectoryFirst)
-        Plugins.instance().register(CheckedFiles)
     overrides = [f"{group}={_quoted(name)}" for group, name in chosen.items()]
     try:
-        with initialize_config_dir(str(config_roots()[-1]), version_base="1.3"):
-            whole = compose(config, overrides, return_hydra_config=True)
+        with _READING:
+            whole = _composed(config, overrides)
         taken = dict(whole.hydra.runtime.choices)
         with open_dict(whole):
             del whole["hydra"]
@@ -80,6 +79,14 @@ def compose_groups(config: str, chosen: Mapping[str, str]) -> tuple[dict[str, An
         raise InputError(f"configs ({selected or config}): {reason}") from error
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}, taken
+
+
+def _composed(config: str, overrides: list[str]) -> DictConfig:
+    if WorkingDirectoryFirst not in Plugins.instance().discover(SearchPathPlugin):
+        Plugins.instance().register(WorkingDirectoryFirst)
+        Plugins.instance().register(CheckedFiles)
+    with initialize_config_dir(str(config_roots()[-1]), version_base="1.3"):
+        return compose(config, overrides, return_hydra_config=True)
 
 
 def _quoted(name: str) -> str:

@@ -59,7 +59,7 @@ class ModelConfig:
     height: int = 512
     """Pixels the base was trained at."""
     gradient_checkpointing: bool = False
-    """Less memory for more time, in training and in the guidance pass."""
+    """Less memory for more time, in training."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """The weights' type; null follows trainer.precision."""
     compile: bool = False

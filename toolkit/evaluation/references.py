@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 
 from toolkit.backbones import Base
-from toolkit.batch.writer import to_image
 from toolkit.config.lookup import choices, find_config, find_dataset
 from toolkit.errors import InputError
-from toolkit.images.pictures import pixels_of, read_mask, read_picture
+from toolkit.images.pictures import image_of, pixels_of, read_mask, read_picture
 from toolkit.text.files import read_text
 from toolkit.text.yaml_values import read_yaml
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
@@ -94,7 +93,7 @@ def as_drawn(reference: Reference, base: Base, side: int) -> Reference:
             max(round(subject[2] * x), int(subject[0] * x) + 1),
             max(round(subject[3] * y), int(subject[1] * y) + 1),
         )
-    return Reference(to_image(drawn), subject)
+    return Reference(image_of(drawn), subject)
 
 
 def _reference(image: ConceptImage) -> Reference:

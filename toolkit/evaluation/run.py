@@ -8,8 +8,9 @@ import wandb
 from tqdm import tqdm
 
 from toolkit.backbones import load_base
+from toolkit.batch.concepts import concept_files
 from toolkit.batch.journal import Item, error_of
-from toolkit.batch.run import compose, concept_files
+from toolkit.batch.run import compose
 from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import EvaluateConfig
 from toolkit.errors import InputError, RunError

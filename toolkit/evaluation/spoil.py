@@ -7,9 +7,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.batch.writer import to_image
 from toolkit.evaluation.texture import blurred
-from toolkit.images.pictures import pixels_of
+from toolkit.images.pictures import image_of, pixels_of
 
 
 def noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,4 +68,4 @@ WAYS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 def spoilt(picture: Image.Image, way: str, seed: int) -> Image.Image:
     """`picture` spoilt in one of WAYS; the same seed spoils it in the same places."""
     generator = torch.Generator().manual_seed(seed)
-    return to_image(WAYS[way](pixels_of(picture), generator).clamp(0, 1))
+    return image_of(WAYS[way](pixels_of(picture), generator).clamp(0, 1))

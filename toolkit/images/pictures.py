@@ -77,6 +77,12 @@ def pixels_of(image: Image.Image) -> Tensor:
     return values[None] if values.ndim == 2 else values.permute(2, 0, 1)
 
 
+def image_of(pixels: Tensor) -> Image.Image:
+    """(3, height, width) in 0..1 to an 8-bit RGB picture."""
+    values = (pixels.cpu().permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    return Image.fromarray(values)
+
+
 def _eight_bits(stored: Stored, path: Path) -> Image.Image:
     try:
         if is_deep(stored.image):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from toolkit.images.pictures import image_of
+
 _MARGIN, _TEXT = 8, 14
 
 
@@ -41,8 +43,7 @@ def captioned_grid(
 
 def _picture(pixels: Tensor, smallest: int) -> Image.Image:
     """(3, height, width) in 0..1."""
-    values = (pixels.cpu().permute(1, 2, 0) * 255).round().byte().numpy()
-    picture = Image.fromarray(values)
+    picture = image_of(pixels)
     factor = -(-smallest // picture.width)
     return picture.resize(
         (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST

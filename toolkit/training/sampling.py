@@ -1,4 +1,4 @@
-"""Plain sampling of one concept: what the grids of training show."""
+"""Plain sampling of the concept as it is being learned: what the grids of training show."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,26 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Base
-from toolkit.errors import RunError
-from toolkit.sampling import initial_noise
+from toolkit.methods.plain import Unguided
+from toolkit.sampling import denoise, initial_noise
+
+
+class Learning(Unguided):
+    """Classifier-free guidance under encodings of one's own, and whatever LoRA is on the base.
+
+    encodings: (2, layers, places, width), the negative prompt's and the prompt's, as
+        `Base.encode_prompts` gives them. To be used under the base's `heard_by_layer`.
+    """
+
+    def __init__(self, base: Base, encodings: Tensor, guidance_scale: float) -> None:
+        self.base, self.encodings, self.guidance_scale = base, encodings, guidance_scale
+
+    def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
+        """(pictures, channels, h, w) noise (or velocity)."""
+        both = self.encodings.repeat_interleave(len(latents), dim=0)
+        output = self.base.predict(latents.repeat(2, 1, 1, 1), timestep, both)
+        negative, positive = output.float().chunk(2)
+        return negative + self.guidance_scale * (positive - negative)
 
 
 @torch.no_grad()
@@ -31,14 +49,8 @@ def sample(
     """
     positive = base.encode_prompts([base.tokenise(prompt, words)], embeddings)
     negative = base.encode_prompts([base.tokenise(negative_prompt)])
-    encodings = torch.cat([negative, positive]).repeat_interleave(len(seeds), dim=0)
-    scheduler = base.scheduler(steps)
-    latents = initial_noise(base, *size, seeds) * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
-        both = torch.cat([latents, latents])
-        against, towards = base.predict(both, timestep, encodings).float().chunk(2)
-        guided = against + guidance_scale * (towards - against)
-        latents = scheduler.step(guided, timestep, latents).prev_sample
-    if not latents.isfinite().all():
-        raise RunError("sampling gave values that are not finite")
+    process = Learning(base, torch.cat([negative, positive]), guidance_scale)
+    latents = initial_noise(base, *size, seeds)
+    for step in denoise(base, process, latents, steps):
+        latents = step.latents
     return latents

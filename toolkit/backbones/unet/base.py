@@ -96,7 +96,8 @@ class Base:
     @cached_property
     def linears(self) -> Mapping[str, nn.Module]:
         """The U-Net's linear maps by path."""
-        return linear_maps(self.unet)
+        with self.lock:
+            return linear_maps(self.unet)
 
     @property
     def parts(self) -> dict[Part, nn.Module]:
@@ -221,7 +222,8 @@ class Base:
 
     def map_weights(self, part: Part) -> dict[str, Tensor]:
         """(out, in) of each linear map of a part, by its path; a view of the base's own weights."""
-        maps = linear_maps(self.parts[part])
+        with self.lock:
+            maps = linear_maps(self.parts[part])
         return {path: linear.weight.flatten(1) for path, linear in maps.items()}
 
     def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
@@ -238,7 +240,8 @@ class Base:
 
     def foreign_names(self) -> ForeignNames:
         """What other programs call the maps of this base."""
-        return ForeignNames(self.unet, self.text_encoder)
+        with self.lock:
+            return ForeignNames(self.unet, self.text_encoder)
 
     @property
     def token_table(self) -> Tensor:

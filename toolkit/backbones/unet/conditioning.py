@@ -89,7 +89,8 @@ def condition(
     prompts = [canvas, *regions]
     encoded = encode_prompts(base, prompts)
     changes = tuple(_changes(base, prompt) for prompt in prompts)
-    keys, values = _project(base, encoded, changes)
+    with base.lock:
+        keys, values = _project(base, encoded, changes)
     tokens = [one.tokens for one in encoded]
     return Conditioning(
         layout=layout,

@@ -1,0 +1,41 @@
+"""From what layouts call their concepts to the files that hold them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit.backbones import Base
+from toolkit.concept import Concept
+from toolkit.concept.file import concept_path, load_concept
+from toolkit.concept.formats.read import read_foreign
+from toolkit.config.lookup import training_arguments
+from toolkit.config.schema import ModelConfig
+from toolkit.errors import InputError
+from toolkit.layout.layout import Layout, is_file, name_of
+
+
+def concept_files(
+    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig
+) -> dict[str, Path]:
+    """The concept file of every concept in `layouts`.
+
+    Raises InputError naming the command that trains what is missing, or a file that is not there.
+    """
+    names = dict.fromkeys(name for layout in layouts for name in layout.concepts)
+    paths = {
+        name: Path(name) if is_file(name) else concept_path(output_dir, model.name, name)
+        for name in names
+    }
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    for name in filter(is_file, missing):
+        raise InputError(f"no file {name}, which a layout names as its concept")
+    if missing:
+        typed = training_arguments(missing, model.name, model.path, output_dir)
+        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
+    return paths
+
+
+def read_concept(concept: str, path: Path, base: Base) -> Concept:
+    """What a layout calls `concept`: trained here, or a file of any format that is known."""
+    if not is_file(concept):
+        return load_concept(path)
+    return read_foreign(path, name_of(concept), base)
