@@ -228,9 +228,9 @@ class Base:
 
     def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
         """(out, in) of each linear map of a part, by its path."""
-        maps = linear_maps(self.parts[part])
-        return {path: (linear.weight.shape[0], linear.weight.shape[1])
-                for path, linear in maps.items()}  # fmt: skip
+        with self.lock:  # a training that goes on meanwhile has other modules in their places
+            maps = linear_maps(self.parts[part])
+        return {path: (map_.weight.shape[0], map_.weight.shape[1]) for path, map_ in maps.items()}
 
     def bytes_of_picture(self, width: int, height: int) -> int:
         """What one more picture in a batch takes, in bytes: an estimate."""
