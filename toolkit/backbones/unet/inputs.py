@@ -117,7 +117,7 @@ class Batch:
     maps: bool = False
     self_attention_maps: bool = False
     kept: dict[object, Any] = field(default_factory=dict)
-    """What several layers share, made once."""
+    """What several layers share, and several passes over the same pictures, made once."""
 
     @cached_property
     def layouts(self) -> list[Conditioning]:
@@ -136,6 +136,13 @@ class Batch:
         own = [number for number, one in enumerate(self.conditionings) if one is layout]
         rows = [side * len(self.conditionings) + n for side in range(len(self.sides)) for n in own]
         return torch.tensor(rows, device=self.base.device)
+
+    def rows_key(self, differ: bool = False) -> tuple[int, ...]:
+        """What tells apart the passes for which something over rows is not the same.
+
+        differ: whether it differs between sides.
+        """
+        return self.sides if differ or len(self.layouts) > 1 else ()
 
     def once(self, key: object, make: Callable[[], Made]) -> Made:
         """What `make` gives, made only the first time that `key` is asked for."""
@@ -199,20 +206,21 @@ def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfI
     counted = None
     if takes_maps and batch.self_attention_maps:
         counted = batch.once(
-            ("counted", size),
+            ("counted", size, batch.closed),
             lambda: tuple(_counted(batch, layout, size) for layout in batch.layouts),
         )
     return SelfInputs(
         inward=_joint({name: change for name, change in inward.items() if change is not None}),
         outward=_change(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
-        seen=batch.once(("seen", size), lambda: _seen(batch, size)),
+        seen=batch.once(("seen", size, batch.closed, batch.rows_key()), lambda: _seen(batch, size)),
         counted=counted,
     )
 
 
 def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> CrossInputs:
     size, path = layer.map_size(batch.latent_size), layer.cross_attention
-    heard = batch.once(("heard", size), lambda: _heard(batch, size))
+    biased = bool(batch.regional.word_bias or batch.regional.subject_bias)
+    heard = batch.once(("heard", size, batch.rows_key(biased)), lambda: _heard(batch, size))
     window = batch.layouts[0].window
     keys = _of_rows(batch, [layout.keys[path] for layout in batch.layouts])
     values = _of_rows(batch, [layout.values[path] for layout in batch.layouts])
@@ -367,7 +375,7 @@ def _change(
         return None
     if inside == [False]:
         return side_by_side(changes, None)
-    key = ("weights", size, depth, tuple(inside))
+    key = ("weights", size, depth, tuple(inside), batch.rows_key())
     return side_by_side(changes, batch.once(key, lambda: _spread(batch, size, depth, inside)))
 
 
