@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.parquet"
+EARLIER = "earlier"
 SUFFIXES = (".json", ".png", ".safetensors", "_attention.png", "_losses.png")
 """Of a picture's files; the first is its entry in the journal."""
 
@@ -125,6 +126,26 @@ def error_of(item: Item, folder: Path) -> str | None:
     return None if entry.get("status") == DONE else str(entry.get("error"))
 
 
+def set_aside(items: Iterable[Item], folder: Path) -> int:
+    """Move finished pictures and what is beside them to `earlier/`; how many pictures those were.
+
+    They are called SEED_HASH there, so that several earlier ones of a seed may lie side by side.
+    """
+    moved = 0
+    for item in items:
+        entry = read_entry(item.path(folder, ".json"))
+        if entry is None or entry.get("status") != DONE or not entry.get("sha256"):
+            continue
+        earlier = item.path(folder, "").parent / EARLIER
+        earlier.mkdir(exist_ok=True)
+        for suffix in SUFFIXES:
+            with suppress(FileNotFoundError):  # a picture has not all of them
+                kept = earlier / f"{item.seed}_{str(entry['sha256'])[:8]}{suffix}"
+                item.path(folder, suffix).replace(kept)
+        moved += 1
+    return moved
+
+
 def clear(items: Iterable[Item], folder: Path) -> None:
     """Take away what was written of these pictures."""
     for item in items:
@@ -196,6 +217,13 @@ def _row(entry: Mapping[str, Any], method: str) -> dict[str, Any]:
         "rank": entry.get("rank"),
         "status": entry["status"],
         "error": entry.get("error"),
+        "prompt": entry["inputs"]["layout"]["prompt"],
+        "width": entry["inputs"]["layout"]["width"],
+        "height": entry["inputs"]["layout"]["height"],
+        "steps": entry["inputs"]["steps"],
+        "guidance_scale": entry["inputs"]["guidance_scale"],
+        "base": entry["inputs"]["base"]["name"],
+        "settings": json.dumps(entry["inputs"]["method"]),
     }
 
 
@@ -215,6 +243,13 @@ _SCHEMA = pyarrow.schema(
         ("rank", pyarrow.int64()),
         ("status", pyarrow.string()),
         ("error", pyarrow.string()),
+        ("prompt", pyarrow.string()),
+        ("width", pyarrow.int64()),
+        ("height", pyarrow.int64()),
+        ("steps", pyarrow.int64()),
+        ("guidance_scale", pyarrow.float64()),
+        ("base", pyarrow.string()),
+        ("settings", pyarrow.string()),
     ]
 )
 

@@ -23,6 +23,7 @@ from toolkit.batch.journal import (
     error_of,
     is_done,
     recipe_of,
+    set_aside,
     write_manifest,
 )
 from toolkit.batch.module import Composer
@@ -67,6 +68,8 @@ class _Job:
     batch_size: int | None = 1
     overwrite: bool = False
     figures: bool = False
+    keep_earlier: bool = True
+    provenance: bool = True
 
 
 def compose(config: ComposeConfig) -> int:
@@ -87,6 +90,8 @@ def compose(config: ComposeConfig) -> int:
         batch_size=config.batch_size,
         overwrite=config.overwrite,
         figures=config.figures,
+        keep_earlier=config.keep_earlier,
+        provenance=config.provenance,
     )
     _check_surroundings(job)
     layouts = read_layouts(config.layouts)
@@ -236,7 +241,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
     if not missing:
         return []
     module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
-    writer = CompositionWriter(job.folder, recipe, job.figures)
+    writer = CompositionWriter(job.folder, recipe, job.figures, job.provenance)
     callbacks = [writer, BatchProgress(len(missing)), HeedSigterm()]
     if job.logger.kind == "wandb":
         callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
@@ -248,6 +253,8 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
     )
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
+        if job.keep_earlier and (kept := set_aside(missing, job.folder)):
+            log.info("%d earlier pictures, made from other inputs, are kept in earlier/", kept)
         clear(missing, job.folder)
         (job.folder / MANIFEST).unlink(missing_ok=True)  # it lists what is gone now
         given = job.batch_size
