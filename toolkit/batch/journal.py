@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +53,18 @@ class Recipe:
     method: Mapping[str, Any]
     steps: int
     guidance_scale: float
+    also_needs: Callable[[Layout], Sequence[str]] = lambda layout: ()
+    """Concepts that the method asks for besides a layout's own."""
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
         conditions = {path: self.conditions[path] for path in _condition_paths(item.layout)}
+        names = dict.fromkeys((*item.layout.concepts, *self.also_needs(item.layout)))
         return {
             "layout": layout_to_mapping(item.layout),
             "seed": item.seed,
             "base": dict(self.base),
-            "concepts": {name: self.concepts[name] for name in item.layout.concepts},
+            "concepts": {name: self.concepts[name] for name in names},
             "method": dict(self.method),
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
@@ -90,6 +93,7 @@ def recipe_of(
         method=record_of(method),
         steps=steps,
         guidance_scale=guidance_scale,
+        also_needs=method.also_needs,
     )
 
 

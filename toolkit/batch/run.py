@@ -195,8 +195,12 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
             remarks.setdefault(remark, []).append(layout.name)
 
     remarks: dict[str, list[str]] = {}
-    files = concept_files(layouts, job.output_dir, job.model)
-    leave_out_wrong(lambda own: files.update(concept_files([own], job.output_dir, job.model)))
+
+    def find_files(own: Sequence[Layout]) -> dict[str, Path]:
+        return concept_files(own, job.output_dir, job.model, job.method)
+
+    files = find_files(layouts)
+    leave_out_wrong(lambda own: files.update(find_files([own])))
     base = load_base(
         job.model.path,
         job.model.name,

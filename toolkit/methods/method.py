@@ -49,6 +49,10 @@ class Method(ABC):
 
     name: str
 
+    def also_needs(self, layout: "Layout") -> tuple[str, ...]:
+        """Concepts that `prepare` asks for besides the layout's own."""
+        return ()
+
     @abstractmethod
     def prepare(
         self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
