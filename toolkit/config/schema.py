@@ -398,7 +398,9 @@ class FusionConfig:
     """Mix-of-Show's gradient fusion. The defaults are its main branch's, but for the solver."""
 
     solver: FusionSolver = FusionSolver.CLOSED_FORM
-    """closed_form is the exact optimum, in little memory; lbfgs is what was published."""
+    """closed_form needs little memory; lbfgs is what was published."""
+    ridge: float = 1e-5
+    """Holds closed_form to the base's weights; 0 is the exact optimum for what was looked at."""
     scheduler: FusionScheduler = FusionScheduler.DPM
     """Samples the picture of each concept that the fusion looks at."""
     steps: int = 20
@@ -408,6 +410,7 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         _between("fusion.steps", self.steps, 1, 1000)
+        _at_least("fusion.ridge", self.ridge, 0)
         _between("fusion.seed", self.seed, 0, LARGEST_SEED)
 
 

@@ -176,7 +176,9 @@ class _Run:
                 weight = weights[path].float()
                 own = [own_weight(weight, c, getattr(c, part).get(path)) for c in self.concepts]
                 seen = [kept[input_name(path)].to(weight.device) for kept in found]
-                fused = SOLVERS[self.settings.solver].solve(weight, own, seen, iterations)
+                fused = SOLVERS[self.settings.solver].solve(
+                    weight, own, seen, iterations, self.settings.ridge
+                )
                 change = low_rank(fused - weight)
                 return {"down": change.down, "up": change.up}
 

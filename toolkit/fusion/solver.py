@@ -20,12 +20,12 @@ class Solver:
     """What is kept of a map's inputs, and how the map is solved.
 
     gather: of what was kept before, if anything, and new rows (n, in): what is kept now.
-    solve: of the base's weight, each concept's own, what was kept of each concept's inputs, and the
-        most iterations: the fused weight, (out, in).
+    solve: of the base's weight, each concept's own, what was kept of each concept's inputs, the
+        most iterations, and the ridge: the fused weight, (out, in).
     """
 
     gather: Callable[[Tensor | None, Tensor], Tensor]
-    solve: Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], int], Tensor]
+    solve: Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], int, float], Tensor]
 
 
 def _add_gram(before: Tensor | None, rows: Tensor) -> Tensor:
@@ -38,13 +38,13 @@ def _add_rows(before: Tensor | None, rows: Tensor) -> Tensor:
 
 
 def _closed_form(
-    weight: Tensor, own: Sequence[Tensor], grams: Sequence[Tensor], iterations: int
+    weight: Tensor, own: Sequence[Tensor], grams: Sequence[Tensor], iterations: int, ridge: float
 ) -> Tensor:
-    return solve_closed_form(weight, own, grams)
+    return solve_closed_form(weight, own, grams, ridge)
 
 
 def _lbfgs(
-    weight: Tensor, own: Sequence[Tensor], rows: Sequence[Tensor], iterations: int
+    weight: Tensor, own: Sequence[Tensor], rows: Sequence[Tensor], iterations: int, ridge: float
 ) -> Tensor:
     targets = torch.cat([x @ w.T for x, w in zip(rows, own, strict=True)])
     return solve_lbfgs(weight, torch.cat(list(rows)), targets, iterations)
