@@ -13,7 +13,7 @@ from toolkit.layout.layout import Layout, Region
 from toolkit.methods import PRESETS, LoraComposer, Method, Preset
 from toolkit.methods.lora_composer import BALANCED, PUBLISHED
 from toolkit.methods.refining import Refining
-from toolkit.sampling import compose, initial_noise
+from toolkit.sampling import compose, denoise, initial_noise
 
 REFERENCE = Path(__file__).parent / "reference"
 LEFT, RIGHT = (0.05, 0.1, 0.45, 0.9), (0.55, 0.2, 0.95, 0.9)
@@ -206,6 +206,37 @@ def test_small_gradients_survive_half_precision(
     single, halved = moves
     assert torch.cosine_similarity(single, halved, dim=0) > 0.99
     assert 0.9 < halved.norm() / single.norm() < 1.1
+
+
+ALL = (0.0, 0.0, 1.0, 1.0)
+"""With a box over the whole canvas another box's queries have a blocked score for every key."""
+
+
+@pytest.mark.parametrize("method", [replace(PUBLISHED, step_size=4.0), BALANCED])
+def test_isolation_by_groups_is_isolation_by_a_mask_where_a_box_holds_the_whole_canvas(
+    method: LoraComposer, reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    boxes = layout(regions=(Region("dog", "<dog>", ALL), Region("cat", "<cat>", RIGHT)))
+    ready = method.prepare(reference_base, boxes, concepts)
+    noise = initial_noise(reference_base, 256, 192, [3])
+    found = []
+    for grouped in (True, False):
+        process = Refining(reference_base, ready, method, 50, 7.5, grouped=grouped)
+        steps = denoise(reference_base, process, noise, 2)
+        found.append([step.latents for step in steps][-1])
+    by_groups, by_mask = found
+    assert (by_groups - by_mask).abs().max() < 1e-3 * by_groups.std()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_box_over_the_whole_canvas_composes_in_half_precision(
+    dtype: torch.dtype, reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    boxes = layout(regions=(Region("dog", "<dog>", ALL), Region("cat", "<cat>", RIGHT)))
+    half = load_base(REFERENCE / "model", "reference", guidance_downscale=4, dtype=dtype)
+    single = sample(reference_base, concepts, [boxes], [3], BALANCED, 2)
+    halved = sample(half, concepts, [boxes], [3], BALANCED, 2)
+    assert torch.cosine_similarity(single.flatten(), halved.flatten(), dim=0) > 0.99
 
 
 def test_a_picture_that_guidance_tears_apart_ends_as_failed_not_as_done(
