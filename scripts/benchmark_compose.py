@@ -24,7 +24,7 @@ import torch
 from sd15 import GUIDANCE_SCALE, layout_of, plain_pipeline, random_base, random_concept
 
 from toolkit import sampling
-from toolkit.backbones import Passes
+from toolkit.backbones.unet.passes import Passes
 from toolkit.concept import load_concept, save_concept
 from toolkit.methods import refining
 from toolkit.methods.lora_composer import LoraComposer

@@ -17,6 +17,16 @@ def check_name(what: str, name: str) -> None:
         raise InputError(f"{what} {shown!r}: is too long to be the name of a file")
 
 
+def check_folder_name(what: str, name: str) -> None:
+    """Raise InputError for what cannot be the name of a method's folder."""
+    if not re.fullmatch(r"[\w-][\w+=.,-]*", name):
+        raise InputError(
+            f"{what} {shortened(name)!r}: a folder's name has letters, digits and - _ + = . only"
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"{what} {shortened(name)!r}: is too long to be the name of a folder")
+
+
 def check_characters(what: str, text: str) -> None:
     """Raise InputError for text with halves of characters in it, or with NULs."""
     try:

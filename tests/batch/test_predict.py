@@ -15,7 +15,7 @@ from sample_layouts import PAIR
 from toolkit.backbones import Base
 from toolkit.backbones.memory import MOST, pictures_that_fit
 from toolkit.batch.data import Items, make_batches, share_of
-from toolkit.batch.journal import Item, Recipe, error_of, is_done, write_manifest
+from toolkit.batch.journal import Item, Recipe, error_of, is_done, set_aside, write_manifest
 from toolkit.batch.module import Composer
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
@@ -93,6 +93,39 @@ def test_every_picture_leaves_its_files_and_a_row(
     ]
     assert rows[0]["guidance_steps"] == 2
     assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_a_picture_says_itself_what_it_was_made_from(
+    picture_base: Base, concepts: dict[str, Concept], tmp_path: Path
+) -> None:
+    item = Item(PAIR, 7)
+    predict(picture_base, concepts, [item], tmp_path)
+    told = Image.open(item.path(tmp_path, ".png")).text
+    inputs = json.loads(told["toolkit"])
+    entry = json.loads(item.path(tmp_path, ".json").read_text())
+    assert {key: inputs[key] for key in entry["inputs"]} == entry["inputs"]
+    assert set(inputs["versions"]) == {"toolkit", "torch", "diffusers", "transformers"}
+    first, negative, settings = told["parameters"].split("\n")
+    assert first == "a dog and a cat [<dog>, sitting] [<cat>, sitting]"
+    assert negative.startswith("Negative prompt:")
+    assert "Steps: 2, " in settings and "Seed: 7, " in settings and "Size: 256x192" in settings
+
+
+def test_what_a_new_picture_replaces_is_kept_beside_it(
+    picture_base: Base, concepts: dict[str, Concept], tmp_path: Path
+) -> None:
+    item = Item(PAIR, 0)
+    predict(picture_base, concepts, [item], tmp_path)
+    before = item.path(tmp_path, ".png").read_bytes()
+    assert set_aside([item, Item(PAIR, 1)], tmp_path) == 1
+    assert not item.path(tmp_path, ".png").exists()
+    predict(picture_base, concepts, [item], tmp_path, LoraComposer(fill_loss=False))
+    (kept,) = (tmp_path / "pair" / "earlier").glob("0_*.json")
+    assert (
+        kept.with_suffix(".png").read_bytes() == before != item.path(tmp_path, ".png").read_bytes()
+    )
+    rows = parquet.read_table(write_manifest(tmp_path, "lora_composer")).to_pylist()
+    assert len(rows) == 1 and rows[0]["prompt"] == "a dog and a cat" and rows[0]["width"] == 256
 
 
 def test_a_picture_is_made_again_when_anything_it_came_from_changed(

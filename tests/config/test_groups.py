@@ -8,6 +8,7 @@ import yaml
 
 from toolkit.config import read_compose, read_sample, read_train
 from toolkit.config.lookup import SHIPPED, choices, find_config
+from toolkit.errors import InputError
 from toolkit.layout.mapping import layout_from_mapping
 from toolkit.methods.lora_composer import PAPER
 
@@ -68,7 +69,7 @@ def test_a_model_brings_values_that_the_person_overrides(elsewhere: Path) -> Non
     assert (training.training.steps, training.training.rank) == (7, 8)
     assert training.training.batch_size == 4
     composing = read_compose(["layout=scene1", "model=own", "method.top_share=0.1"])
-    assert composing.method == replace(PAPER, top_share=0.1)
+    assert composing.method == replace(PAPER, top_share=0.1, name="lora_composer+top_share=0.1")
     assert composing.sampling.steps == 9
     assert composing.model.name == "own"
 
@@ -134,3 +135,34 @@ def test_shipped_layouts_are_valid_and_use_shipped_concepts() -> None:
         layout = layout_from_mapping(yaml.safe_load(find_config("layout", name).read_text()), name)
         assert layout.name == name
         assert set(layout.concepts) <= set(choices("concept"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ([], "lora_composer"),
+        (["method.fill_loss=false"], "lora_composer+fill_loss=false"),
+        (["method.fill_loss=true"], "lora_composer"),  # what it is anyway
+        (["method=fast", "method.word_bias=0.5", "method.top_share=0.1"],
+         "fast+top_share=0.1+word_bias=0.5"),
+        (["method.preset=paper"], "lora_composer+preset=paper"),
+        (["method.fill_loss=false", "method.name=mine"], "mine"),
+        (["method=lora_switch", "method.period=2"], "lora_switch+period=2"),
+    ],
+)  # fmt: skip
+def test_a_method_with_other_switches_has_a_folder_of_its_own(typed: list[str], name: str) -> None:
+    assert read_compose(["layout=scene1", *typed]).method.name == name
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("method.fill_loss=false", "method=merge has no such key"),
+        ("method.preset=paper", "method=merge has no such key"),
+        ("method.fil_loss=false", "nearest: method.fill_loss"),
+    ],
+)
+def test_a_key_that_a_method_does_not_have_is_refused(typed: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_compose(["layout=scene1", "method=merge", typed])
+    assert caught.value.path in (typed.partition("=")[0], "")

@@ -11,12 +11,13 @@ from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import ModelConfig
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, is_file, name_of
+from toolkit.methods import Method
 
 
 def concept_files(
-    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig
+    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig, method: Method | None = None
 ) -> dict[str, Path]:
-    """The concept file of every concept in `layouts`.
+    """The concept file of every concept in `layouts`, and of what `method` needs besides.
 
     Raises InputError naming the command that trains what is missing, or a file that is not there.
     """
@@ -31,6 +32,22 @@ def concept_files(
     if missing:
         typed = training_arguments(missing, model.name, model.path, output_dir)
         raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
+    return paths | _fusions(layouts, output_dir, model, method)
+
+
+def _fusions(
+    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig, method: Method | None
+) -> dict[str, Path]:
+    """Files of what a method needs besides the layouts' concepts; each is a fusion of those."""
+    paths: dict[str, Path] = {}
+    for layout in layouts if method is not None else ():
+        assert method is not None
+        for name in method.also_needs(layout):
+            paths[name] = concept_path(output_dir, model.name, name)
+            if not paths[name].is_file():
+                typed = training_arguments(layout.concepts, model.name, model.path, output_dir)
+                typed = typed.replace("concept=", "concepts=", 1)
+                raise InputError(f"not fused yet: {name}; run: toolkit fuse {typed}")
     return paths
 
 

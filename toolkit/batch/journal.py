@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.parquet"
+EARLIER = "earlier"
 SUFFIXES = (".json", ".png", ".safetensors", "_attention.png", "_losses.png")
 """Of a picture's files; the first is its entry in the journal."""
 
@@ -52,15 +53,18 @@ class Recipe:
     method: Mapping[str, Any]
     steps: int
     guidance_scale: float
+    also_needs: Callable[[Layout], Sequence[str]] = lambda layout: ()
+    """Concepts that the method asks for besides a layout's own."""
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
         conditions = {path: self.conditions[path] for path in _condition_paths(item.layout)}
+        names = dict.fromkeys((*item.layout.concepts, *self.also_needs(item.layout)))
         return {
             "layout": layout_to_mapping(item.layout),
             "seed": item.seed,
             "base": dict(self.base),
-            "concepts": {name: self.concepts[name] for name in item.layout.concepts},
+            "concepts": {name: self.concepts[name] for name in names},
             "method": dict(self.method),
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
@@ -89,6 +93,7 @@ def recipe_of(
         method=record_of(method),
         steps=steps,
         guidance_scale=guidance_scale,
+        also_needs=method.also_needs,
     )
 
 
@@ -123,6 +128,26 @@ def error_of(item: Item, folder: Path) -> str | None:
     if entry is None:
         return "it was not made: the run, or the process that had it, ended before"
     return None if entry.get("status") == DONE else str(entry.get("error"))
+
+
+def set_aside(items: Iterable[Item], folder: Path) -> int:
+    """Move finished pictures and what is beside them to `earlier/`; how many pictures those were.
+
+    They are called SEED_HASH there, so that several earlier ones of a seed may lie side by side.
+    """
+    moved = 0
+    for item in items:
+        entry = read_entry(item.path(folder, ".json"))
+        if entry is None or entry.get("status") != DONE or not entry.get("sha256"):
+            continue
+        earlier = item.path(folder, "").parent / EARLIER
+        earlier.mkdir(exist_ok=True)
+        for suffix in SUFFIXES:
+            with suppress(FileNotFoundError):  # a picture has not all of them
+                kept = earlier / f"{item.seed}_{str(entry['sha256'])[:8]}{suffix}"
+                item.path(folder, suffix).replace(kept)
+        moved += 1
+    return moved
 
 
 def clear(items: Iterable[Item], folder: Path) -> None:
@@ -196,6 +221,13 @@ def _row(entry: Mapping[str, Any], method: str) -> dict[str, Any]:
         "rank": entry.get("rank"),
         "status": entry["status"],
         "error": entry.get("error"),
+        "prompt": entry["inputs"]["layout"]["prompt"],
+        "width": entry["inputs"]["layout"]["width"],
+        "height": entry["inputs"]["layout"]["height"],
+        "steps": entry["inputs"]["steps"],
+        "guidance_scale": entry["inputs"]["guidance_scale"],
+        "base": entry["inputs"]["base"]["name"],
+        "settings": json.dumps(entry["inputs"]["method"]),
     }
 
 
@@ -215,6 +247,13 @@ _SCHEMA = pyarrow.schema(
         ("rank", pyarrow.int64()),
         ("status", pyarrow.string()),
         ("error", pyarrow.string()),
+        ("prompt", pyarrow.string()),
+        ("width", pyarrow.int64()),
+        ("height", pyarrow.int64()),
+        ("steps", pyarrow.int64()),
+        ("guidance_scale", pyarrow.float64()),
+        ("base", pyarrow.string()),
+        ("settings", pyarrow.string()),
     ]
 )
 

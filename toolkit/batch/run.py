@@ -23,6 +23,7 @@ from toolkit.batch.journal import (
     error_of,
     is_done,
     recipe_of,
+    set_aside,
     write_manifest,
 )
 from toolkit.batch.module import Composer
@@ -67,6 +68,8 @@ class _Job:
     batch_size: int | None = 1
     overwrite: bool = False
     figures: bool = False
+    keep_earlier: bool = True
+    provenance: bool = True
 
 
 def compose(config: ComposeConfig) -> int:
@@ -87,6 +90,8 @@ def compose(config: ComposeConfig) -> int:
         batch_size=config.batch_size,
         overwrite=config.overwrite,
         figures=config.figures,
+        keep_earlier=config.keep_earlier,
+        provenance=config.provenance,
     )
     _check_surroundings(job)
     layouts = read_layouts(config.layouts)
@@ -190,8 +195,12 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
             remarks.setdefault(remark, []).append(layout.name)
 
     remarks: dict[str, list[str]] = {}
-    files = concept_files(layouts, job.output_dir, job.model)
-    leave_out_wrong(lambda own: files.update(concept_files([own], job.output_dir, job.model)))
+
+    def find_files(own: Sequence[Layout]) -> dict[str, Path]:
+        return concept_files(own, job.output_dir, job.model, job.method)
+
+    files = find_files(layouts)
+    leave_out_wrong(lambda own: files.update(find_files([own])))
     base = load_base(
         job.model.path,
         job.model.name,
@@ -236,7 +245,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
     if not missing:
         return []
     module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
-    writer = CompositionWriter(job.folder, recipe, job.figures)
+    writer = CompositionWriter(job.folder, recipe, job.figures, job.provenance)
     callbacks = [writer, BatchProgress(len(missing)), HeedSigterm()]
     if job.logger.kind == "wandb":
         callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
@@ -248,6 +257,8 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
     )
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
+        if job.keep_earlier and (kept := set_aside(missing, job.folder)):
+            log.info("%d earlier pictures, made from other inputs, are kept in earlier/", kept)
         clear(missing, job.folder)
         (job.folder / MANIFEST).unlink(missing_ok=True)  # it lists what is gone now
         given = job.batch_size

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from toolkit.batch.journal import DONE, FAILED, Recipe, clear, write_entry
 from toolkit.batch.module import Composition, failure
+from toolkit.batch.provenance import text_chunks
 from toolkit.files import DISK_IS_FULL, sha256_of, whole_file
 from toolkit.images.pictures import image_of
 from toolkit.tracking.figures import attention_figure, loss_figure, save_figure
@@ -22,12 +23,16 @@ class CompositionWriter(Callback):
     """Writes SEED.png, the figures and SEED.json under `folder`, and counts failures.
 
     A base without an autoencoder leaves SEED.safetensors (latents) in place of the picture.
+    provenance: the PNG says itself what it was made from.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, figures: bool) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, figures: bool, provenance: bool = True
+    ) -> None:
         self.folder = folder
         self.recipe = recipe
         self.figures = figures
+        self.provenance = provenance
         self.failed = 0
 
     def on_predict_batch_end(
@@ -99,8 +104,9 @@ class CompositionWriter(Callback):
                 save_file({"latents": composition.latents}, temporary)
             return path
         path = item.path(self.folder, ".png")
+        told = text_chunks(self.recipe.inputs(item)) if self.provenance else None
         with whole_file(path) as temporary:
-            image_of(composition.pixels).save(temporary)
+            image_of(composition.pixels).save(temporary, pnginfo=told)
         return path
 
     def _write_figures(self, composition: Composition) -> None:

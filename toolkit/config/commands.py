@@ -20,7 +20,7 @@ from toolkit.config.arguments import (
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
-from toolkit.config.method import build_method
+from toolkit.config.method import build_method, named_by_switches
 from toolkit.config.schema import (
     ComposeConfig,
     EvaluateConfig,
@@ -153,7 +153,15 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
         raise InputError(
             f"say what to compose: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
-    return build(ComposeConfig, content | {"method": build_method(content["method"])})
+    if "method.name" in typed:
+        method = build_method(content["method"])
+    else:
+        chosen = {group: typed[group] for group in COMPOSE.groups if group in typed}
+        if "model.path" in typed:
+            chosen.setdefault("model", "sd15")
+        of_file = composed(COMPOSE, chosen)["method"]
+        method = named_by_switches(content["method"], of_file, typed)
+    return build(ComposeConfig, content | {"method": method})
 
 
 def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:

@@ -1,7 +1,7 @@
 """A method from its config: which kind it is, which preset it starts from, and its own keys."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from toolkit.config.values import build
@@ -39,6 +39,34 @@ def build_method(content: Mapping[str, Any]) -> Method:
                 _not_its_key(key, content.get("name") or kind, known, kinds), f"method.{key}"
             )
     return build(schema, settings, "method")
+
+
+def named_by_switches(
+    content: Mapping[str, Any], of_file: Mapping[str, Any], typed: Mapping[str, str]
+) -> Method:
+    """The method of `content`, called by its file's name and the typed keys that change something.
+
+    So the pictures of `method.fill_loss=false` stand beside those of the whole method, and not in
+    their place. of_file: what the method's file says.
+    Raises InputError as `build_method` does.
+    """
+    method = build_method(content)
+    changed = []
+    for key, text in typed.items():
+        section, _, name = key.rpartition(".")
+        if section == "method" and _matters(name, method, content, of_file):
+            changed.append(f"+{name}={text}")
+    return replace(method, name=method.name + "".join(sorted(changed)))
+
+
+def _matters(
+    name: str, method: Method, content: Mapping[str, Any], of_file: Mapping[str, Any]
+) -> bool:
+    """Whether the method would be another one with what its file says of this key."""
+    try:
+        return build_method({**content, name: of_file.get(name)}) != method
+    except InputError:  # the other keys need it
+        return True
 
 
 def _has(kind: type[Method], key: str) -> bool:

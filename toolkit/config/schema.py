@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
-from toolkit.names import LONGEST_NAME, check_name
+from toolkit.names import LONGEST_NAME, check_folder_name, check_name
 
 LARGEST_SEED = 2**63 - 1
 """What torch and the manifest's columns hold."""
@@ -232,12 +232,16 @@ class ComposeConfig:
     """Start nothing when a line of the layouts file is wrong."""
     figures: bool = True
     """Also save the attention maps and the loss curve of each picture."""
+    keep_earlier: bool = True
+    """What a picture that is made anew stands in place of goes to earlier/ beside it."""
+    provenance: bool = True
+    """Write into each PNG what it was made from."""
     output_dir: Path = Path("outputs")
     """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("method.name"):
-            check_name("method.name", self.method.name)
+            check_folder_name("method.name", self.method.name)
         if self.batch_size is not None:
             _at_least("batch_size", self.batch_size, 1)
 

@@ -81,6 +81,7 @@ def evaluate(config: EvaluateConfig) -> int:
         rows += _score(judge, pictures, concepts, seen, calibration, config.model.name)
     if CLEAN in config.judges:
         rows += clean_rows(config, layouts, pictures)
+    set_aside(folder)
     write_rows(rows, folder / "scores.csv")
     print(table(rows, config.resamples))
     save_figure(score_figure(rows, config.resamples), folder / "scores.png")
@@ -96,6 +97,23 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.logger.kind == "wandb":
         _log_to_wandb(config, rows, folder)
     return code
+
+
+def set_aside(folder: Path) -> None:
+    """Move what the last evaluation left to `earlier/N`, so that no sheet is older than its scores.
+
+    N counts from 1.
+    """
+    files = [*folder.glob("scores.*"), *folder.glob("contact_*.png")]
+    if not files:
+        return
+    earlier = folder / "earlier"
+    before = [int(path.name) for path in earlier.glob("*") if path.name.isdecimal()]
+    place = earlier / str(max(before, default=0) + 1)
+    place.mkdir(parents=True)
+    for path in files:
+        path.replace(place / path.name)
+    log.info("the last evaluation is kept in %s", place)
 
 
 def describe(calibration: Calibration) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,8 +54,12 @@ def cell_mask(cells: Cells | None, height: int, width: int) -> Tensor:
 
 def box_masks(boxes: Sequence[Box], height: int, width: int) -> Tensor:
     """(boxes, height, width), 1.0 in each box's cells and 0.0 elsewhere, on the CPU."""
-    masks = [cell_mask(cells_of(box, height, width), height, width) for box in boxes]
-    return torch.stack(masks) if masks else torch.zeros(0, height, width)
+    masks = np.zeros((len(boxes), height, width), dtype=np.float32)
+    for mask, box in zip(masks, boxes, strict=True):
+        cells = cells_of(box, height, width)
+        if cells is not None:
+            mask[cells.top : cells.bottom, cells.left : cells.right] = 1
+    return torch.from_numpy(masks)
 
 
 def mean_weights(masks: Tensor) -> Tensor:

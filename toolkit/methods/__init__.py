@@ -9,6 +9,7 @@ from toolkit.methods.lora_composite import LoraComposite
 from toolkit.methods.lora_switch import LoraSwitch
 from toolkit.methods.merge import Merge
 from toolkit.methods.method import Method, Process
+from toolkit.methods.mix_of_show import MixOfShow
 from toolkit.methods.prompt_only import PromptOnly
 from toolkit.methods.regional_prompt import RegionalPrompt
 from toolkit.methods.regional_tokens import RegionalTokens
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Method]] = {
     "merge": Merge,
     "lora_switch": LoraSwitch,
     "lora_composite": LoraComposite,
+    "mix_of_show": MixOfShow,
     "regional_prompt": RegionalPrompt,
     "regional_tokens": RegionalTokens,
     "empty_scene": EmptyScene,

@@ -1,10 +1,10 @@
 """The place without its subjects: no rival, but what others are held against."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolkit.methods.method import Method, Process
+from toolkit.methods.method import PlainMethod
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EmptyScene(Method):
+class EmptyScene(PlainMethod):
     """The base alone draws the layout's prompt without its subjects."""
 
     name: str = "empty_scene"
@@ -26,11 +26,3 @@ class EmptyScene(Method):
         from toolkit.methods.reading import empty_scene, encode
 
         return (encode(base, layout, empty_scene(layout, concepts)),)
-
-    def start(
-        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
-    ) -> Process:
-        """Predict, and nothing else."""
-        from toolkit.methods.plain import Plain
-
-        return Plain(base, [own for (own,) in prepared], guidance_scale)

@@ -1,10 +1,10 @@
 """The rival that most tools are: every LoRA added to the weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolkit.methods.method import Method, Process
+from toolkit.methods.method import PlainMethod
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Merge(Method):
+class Merge(PlainMethod):
     """All LoRAs added into one set of weights, all tokens in one prompt."""
 
     name: str = "merge"
@@ -26,11 +26,3 @@ class Merge(Method):
         from toolkit.methods.reading import encode, joint, merged_concept
 
         return (encode(base, layout, joint(layout, concepts, merged_concept(layout, concepts))),)
-
-    def start(
-        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
-    ) -> Process:
-        """Predict, and nothing else."""
-        from toolkit.methods.plain import Plain
-
-        return Plain(base, [own for (own,) in prepared], guidance_scale)

@@ -49,6 +49,10 @@ class Method(ABC):
 
     name: str
 
+    def also_needs(self, layout: "Layout") -> tuple[str, ...]:
+        """Concepts that `prepare` asks for besides the layout's own."""
+        return ()
+
     @abstractmethod
     def prepare(
         self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"
@@ -65,3 +69,15 @@ class Method(ABC):
         self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Begin a batch, one picture for each of `prepared`; all canvases have one size."""
+
+
+class PlainMethod(Method):
+    """A method that is no more than a way to read a layout: its steps are predicted."""
+
+    def start(
+        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
+    ) -> Process:
+        """Predict, and nothing else; `prepare` gave one conditioning for each picture."""
+        from toolkit.methods.plain import Plain
+
+        return Plain(base, [own for (own,) in prepared], guidance_scale)

@@ -1,10 +1,10 @@
 """The base alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolkit.methods.method import Method, Process
+from toolkit.methods.method import PlainMethod
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PromptOnly(Method):
+class PromptOnly(PlainMethod):
     """The base alone, with class words."""
 
     name: str = "prompt_only"
@@ -26,11 +26,3 @@ class PromptOnly(Method):
         from toolkit.methods.reading import described_prompt, encode
 
         return (encode(base, layout, described_prompt(layout, concepts)),)
-
-    def start(
-        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
-    ) -> Process:
-        """Predict, and nothing else."""
-        from toolkit.methods.plain import Plain
-
-        return Plain(base, [own for (own,) in prepared], guidance_scale)

@@ -1,6 +1,7 @@
 """How methods read a layout: the prompts they make of it, and under which concept each is read."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from toolkit.backbones import Backbone, Conditioning
 from toolkit.backbones.prompts import Prompt
@@ -42,6 +43,11 @@ def own_prompts(layout: Layout, concepts: Mapping[str, Concept]) -> tuple[Prompt
     ]
     behind = concepts[layout.background] if layout.background else None
     return Prompt(canvas_prompt(layout, concepts), layout.negative_prompt, behind), regions
+
+
+def under(change: Concept | None, prompt: Prompt) -> Prompt:
+    """The same prompt, read under another concept."""
+    return replace(prompt, change=change, strength=1.0)
 
 
 def described_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:

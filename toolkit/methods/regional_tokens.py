@@ -1,10 +1,10 @@
 """LoRAs merged, and prompts for boxes in the concepts' own words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolkit.methods.method import Method, Process
+from toolkit.methods.method import PlainMethod
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RegionalTokens(Method):
+class RegionalTokens(PlainMethod):
     """LoRAs merged, and each box attends to a prompt of its own with the concept's tokens."""
 
     name: str = "regional_tokens"
@@ -26,11 +26,3 @@ class RegionalTokens(Method):
         from toolkit.methods.reading import encode, regional_prompts
 
         return (encode(base, layout, *regional_prompts(layout, concepts, words=False)),)
-
-    def start(
-        self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
-    ) -> Process:
-        """Predict, and nothing else."""
-        from toolkit.methods.plain import Plain
-
-        return Plain(base, [own for (own,) in prepared], guidance_scale)

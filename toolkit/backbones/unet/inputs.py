@@ -124,7 +124,7 @@ class Batch:
     maps: bool = False
     self_attention_maps: bool = False
     kept: dict[object, Any] = field(default_factory=dict)
-    """What `once` has made: several layers are given the same."""
+    """What `once` has made for several layers, and several passes over the same pictures."""
 
     @cached_property
     def layouts(self) -> list[Conditioning]:
@@ -144,6 +144,13 @@ class Batch:
         pictures = [number for number, one in enumerate(self.conditionings) if one is layout]
         rows = [side * count + picture for side in range(len(self.sides)) for picture in pictures]
         return torch.tensor(rows, device=self.base.device)
+
+    def rows_key(self, differ: bool = False) -> tuple[int, ...]:
+        """The part of a key for `once` that tells apart passes whose rows are not the same.
+
+        differ: whether what is made differs between the sides.
+        """
+        return self.sides if differ or len(self.layouts) > 1 else ()
 
     def once(self, key: object, make: Callable[[], Made]) -> Made:
         """What `make` gives, made only the first time that `key` is asked for."""
@@ -212,20 +219,25 @@ def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfI
     biases = None
     if takes_maps and batch.self_attention_maps:
         biases = batch.once(
-            ("biases", size),
+            ("biases", size, batch.closed),
             lambda: tuple(_isolating_bias(batch, layout, size) for layout in batch.layouts),
         )
     return SelfInputs(
         qkv=_joint({name: change for name, change in changes.items() if change is not None}),
         output=_change(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
-        isolated=batch.once(("isolated", size), lambda: _isolated_rows(batch, size)),
+        isolated=batch.once(
+            ("isolated", size, batch.closed, batch.rows_key()), lambda: _isolated_rows(batch, size)
+        ),
         biases=biases,
     )
 
 
 def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> CrossInputs:
     size, path = layer.map_size(batch.latent_size), layer.cross_attention
-    own = batch.once(("prompts", size), lambda: _prompts_of_cells(batch, size))
+    biased = bool(batch.regional.word_bias or batch.regional.subject_bias)
+    own = batch.once(
+        ("prompts", size, batch.rows_key(biased)), lambda: _prompts_of_cells(batch, size)
+    )
     window = batch.layouts[0].window
     keys = _of_rows(batch, [layout.keys[path] for layout in batch.layouts])
     values = _of_rows(batch, [layout.values[path] for layout in batch.layouts])
@@ -385,7 +397,7 @@ def _change(
         return None
     if inside == [False]:
         return side_by_side(changes, None)
-    key = ("weights", size, depth, tuple(inside))
+    key = ("weights", size, depth, tuple(inside), batch.rows_key())
     return side_by_side(changes, batch.once(key, lambda: _spread(batch, size, depth, inside)))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class Passes:
         faster = base.device.type == "cpu" and not base.compiled  # groups differ in their sizes
         self.grouped = faster if grouped is None else grouped
         self.dtype = base.dtype
+        self._kept: dict[tuple[int, ...], dict[object, Any]] = {}
         self._made: dict[tuple[object, ...], tuple[Batch, PassInputs]] = {}
 
     def predict(
@@ -107,6 +109,7 @@ class Passes:
                 self.grouped,
                 maps,
                 self_attention,
+                self._kept.setdefault(tuple(pictures), {}),
             )
             self._made[key] = (batch, pass_inputs(batch))
         return self._made[key]
