@@ -105,6 +105,21 @@ def test_a_mixed_batch_gives_what_single_runs_give(
         assert (batch[row] - alone).abs().max() < 1e-4 * alone.std()
 
 
+def test_layouts_of_no_one_and_five_regions_in_one_batch_are_what_each_is_alone(
+    reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    """Three of the five overlap in one cell, as closed boxes too."""
+    boxes = [(0, 0, 0.5, 0.5), (0.2, 0, 0.7, 0.6), (0.3, 0.1, 1, 0.7), (0, 0.5, 0.5, 1), RIGHT]
+    names = ["dog", "cat", "fox", "rock", "dog"]
+    five = tuple(Region(n, f"<{n}>", box) for n, box in zip(names, boxes, strict=True))  # type: ignore[arg-type]
+    one = (Region("cat", "<cat>", (0, 0, 1, 1), guidance_scale=3.0),)
+    layouts = [layout("none", regions=()), layout("one", regions=one), layout("five", regions=five)]
+    batch = sample(reference_base, concepts, layouts, [1, 2, 3], BALANCED, 2)
+    for row, (item, seed) in enumerate(zip(layouts, [1, 2, 3], strict=True)):
+        alone = sample(reference_base, concepts, [item], [seed], BALANCED, 2)[0]
+        assert (batch[row] - alone).abs().max() < 1e-4 * alone.std()
+
+
 def test_the_same_seed_gives_the_same_picture(
     reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
@@ -212,20 +227,23 @@ ALL = (0.0, 0.0, 1.0, 1.0)
 """With a box over the whole canvas another box's queries have a blocked score for every key."""
 
 
-@pytest.mark.parametrize("method", [replace(PUBLISHED, step_size=4.0), BALANCED])
+@pytest.mark.parametrize(
+    ("method", "limit"), [(replace(PUBLISHED, step_size=4.0), 0.02), (BALANCED, 1e-4)]
+)
 def test_isolation_by_groups_is_isolation_by_a_mask_where_a_box_holds_the_whole_canvas(
-    method: LoraComposer, reference_base: Base, concepts: dict[str, Concept]
+    method: LoraComposer, limit: float, reference_base: Base, concepts: dict[str, Concept]
 ) -> None:
+    """As published the scores there are rounded to 1/16, which a mask must do as well."""
     boxes = layout(regions=(Region("dog", "<dog>", ALL), Region("cat", "<cat>", RIGHT)))
     ready = method.prepare(reference_base, boxes, concepts)
     noise = initial_noise(reference_base, 256, 192, [3])
     found = []
     for grouped in (True, False):
         process = Refining(reference_base, ready, method, 50, 7.5, grouped=grouped)
-        steps = denoise(reference_base, process, noise, 2)
+        steps = denoise(reference_base, process, noise, 1)
         found.append([step.latents for step in steps][-1])
     by_groups, by_mask = found
-    assert (by_groups - by_mask).abs().max() < 1e-3 * by_groups.std()
+    assert (by_groups - by_mask).abs().max() < limit * by_groups.std()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
