@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolkit.backbones import Base, Passes, load_base
+from toolkit.backbones import Base, load_base
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError
 from toolkit.layout.layout import Layout, Region
@@ -76,7 +76,7 @@ def test_boxes_do_not_attend_into_each_other(
 ) -> None:
     (ready,) = PUBLISHED.prepare(reference_base, layout(), concepts)
     latents = torch.randn(1, 4, 24, 32, generator=torch.Generator().manual_seed(0))
-    passes = Passes(reference_base, [ready], PUBLISHED.regional)
+    passes = reference_base.passes([ready], PUBLISHED.regional)
     with torch.no_grad():
         _, own = passes.maps(latents, torch.tensor(500), [0], self_attention=True)
     assert own is not None
@@ -148,7 +148,7 @@ def test_the_guidance_pass_ends_at_the_last_map(
         for index in range(4)
     ]
     (ready,) = PUBLISHED.prepare(reference_base, layout(), concepts)
-    passes = Passes(reference_base, [ready], PUBLISHED.regional)
+    passes = reference_base.passes([ready], PUBLISHED.regional)
     passes.maps(torch.zeros(1, 4, 24, 32), torch.tensor(500), [0], self_attention=True)
     for handle in handles:
         handle.remove()
