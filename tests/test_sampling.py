@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolkit.backbones import Base, Passes, load_base
+from toolkit.backbones import Base, load_base
 from toolkit.concept import Concept
 from toolkit.errors import InputError, RunError
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import PRESETS, LoraComposer, Method, Preset
 from toolkit.methods.lora_composer import BALANCED, PUBLISHED
 from toolkit.methods.refining import Refining
-from toolkit.sampling import compose, initial_noise
+from toolkit.sampling import compose, denoise, initial_noise
 
 REFERENCE = Path(__file__).parent / "reference"
 LEFT, RIGHT = (0.05, 0.1, 0.45, 0.9), (0.55, 0.2, 0.95, 0.9)
@@ -76,7 +76,7 @@ def test_boxes_do_not_attend_into_each_other(
 ) -> None:
     (ready,) = PUBLISHED.prepare(reference_base, layout(), concepts)
     latents = torch.randn(1, 4, 24, 32, generator=torch.Generator().manual_seed(0))
-    passes = Passes(reference_base, [ready], PUBLISHED.regional)
+    passes = reference_base.passes([ready], PUBLISHED.regional)
     with torch.no_grad():
         _, own = passes.maps(latents, torch.tensor(500), [0], self_attention=True)
     assert own is not None
@@ -102,6 +102,21 @@ def test_a_mixed_batch_gives_what_single_runs_give(
     )
     for row, (item, seed) in enumerate(items):
         alone = sample(reference_base, concepts, [item], [seed], method, 7)[0]
+        assert (batch[row] - alone).abs().max() < 1e-4 * alone.std()
+
+
+def test_layouts_of_no_one_and_five_regions_in_one_batch_are_what_each_is_alone(
+    reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    """Three of the five overlap in one cell, as closed boxes too."""
+    boxes = [(0, 0, 0.5, 0.5), (0.2, 0, 0.7, 0.6), (0.3, 0.1, 1, 0.7), (0, 0.5, 0.5, 1), RIGHT]
+    names = ["dog", "cat", "fox", "rock", "dog"]
+    five = tuple(Region(n, f"<{n}>", box) for n, box in zip(names, boxes, strict=True))  # type: ignore[arg-type]
+    one = (Region("cat", "<cat>", (0, 0, 1, 1), guidance_scale=3.0),)
+    layouts = [layout("none", regions=()), layout("one", regions=one), layout("five", regions=five)]
+    batch = sample(reference_base, concepts, layouts, [1, 2, 3], BALANCED, 2)
+    for row, (item, seed) in enumerate(zip(layouts, [1, 2, 3], strict=True)):
+        alone = sample(reference_base, concepts, [item], [seed], BALANCED, 2)[0]
         assert (batch[row] - alone).abs().max() < 1e-4 * alone.std()
 
 
@@ -133,7 +148,7 @@ def test_the_guidance_pass_ends_at_the_last_map(
         for index in range(4)
     ]
     (ready,) = PUBLISHED.prepare(reference_base, layout(), concepts)
-    passes = Passes(reference_base, [ready], PUBLISHED.regional)
+    passes = reference_base.passes([ready], PUBLISHED.regional)
     passes.maps(torch.zeros(1, 4, 24, 32), torch.tensor(500), [0], self_attention=True)
     for handle in handles:
         handle.remove()
@@ -206,6 +221,40 @@ def test_small_gradients_survive_half_precision(
     single, halved = moves
     assert torch.cosine_similarity(single, halved, dim=0) > 0.99
     assert 0.9 < halved.norm() / single.norm() < 1.1
+
+
+ALL = (0.0, 0.0, 1.0, 1.0)
+"""With a box over the whole canvas another box's queries have a blocked score for every key."""
+
+
+@pytest.mark.parametrize(
+    ("method", "limit"), [(replace(PUBLISHED, step_size=4.0), 0.02), (BALANCED, 1e-4)]
+)
+def test_isolation_by_groups_is_isolation_by_a_mask_where_a_box_holds_the_whole_canvas(
+    method: LoraComposer, limit: float, reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    """As published the scores there are rounded to 1/16, which a mask must do as well."""
+    boxes = layout(regions=(Region("dog", "<dog>", ALL), Region("cat", "<cat>", RIGHT)))
+    ready = method.prepare(reference_base, boxes, concepts)
+    noise = initial_noise(reference_base, 256, 192, [3])
+    found = []
+    for grouped in (True, False):
+        process = Refining(reference_base, ready, method, 50, 7.5, grouped=grouped)
+        steps = denoise(reference_base, process, noise, 1)
+        found.append([step.latents for step in steps][-1])
+    by_groups, by_mask = found
+    assert (by_groups - by_mask).abs().max() < limit * by_groups.std()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_box_over_the_whole_canvas_composes_in_half_precision(
+    dtype: torch.dtype, reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    boxes = layout(regions=(Region("dog", "<dog>", ALL), Region("cat", "<cat>", RIGHT)))
+    half = load_base(REFERENCE / "model", "reference", guidance_downscale=4, dtype=dtype)
+    single = sample(reference_base, concepts, [boxes], [3], BALANCED, 2)
+    halved = sample(half, concepts, [boxes], [3], BALANCED, 2)
+    assert torch.cosine_similarity(single.flatten(), halved.flatten(), dim=0) > 0.99
 
 
 def test_a_picture_that_guidance_tears_apart_ends_as_failed_not_as_done(

@@ -8,7 +8,7 @@ from toolkit.backbones import Base
 from toolkit.backbones.low_rank import side_by_side
 from toolkit.backbones.unet.isolation import BLOCKED, blocked_counts, isolation
 from toolkit.concept import Concept, LowRank
-from toolkit.layout.cells import Cells, cell_mask, shares_of
+from toolkit.layout.cells import Cells, cell_mask, mean_weights
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import LoraComposer, Method
 from toolkit.methods.lora_composer import BALANCED, PUBLISHED
@@ -33,7 +33,7 @@ def test_all_regions_at_once_are_what_a_loop_over_cells_gives() -> None:
         for r in (2, 3, 4)
     ]
     x = torch.randn(2, 24, 5, generator=generator)
-    shares = shares_of(torch.stack([cell_mask(cells, *SIZE) for cells in REGIONS])).flatten(1).T
+    shares = mean_weights(torch.stack([cell_mask(cells, *SIZE) for cells in REGIONS])).flatten(1).T
     found = side_by_side(changes, shares[None]).added(torch.zeros(2, 24, 7), x)
     for row in range(4):
         for column in range(6):
@@ -50,7 +50,7 @@ def test_all_regions_at_once_are_what_a_loop_over_cells_gives() -> None:
 
 def test_a_region_without_a_change_of_a_map_adds_nothing_to_it() -> None:
     change = LowRank(torch.ones(1, 2), torch.ones(3, 1))
-    shares = shares_of(torch.stack([cell_mask(cells, *SIZE) for cells in REGIONS])).flatten(1).T
+    shares = mean_weights(torch.stack([cell_mask(cells, *SIZE) for cells in REGIONS])).flatten(1).T
     placed = side_by_side([None, change, None], shares[None])
     found = placed.added(torch.zeros(1, 24, 3), torch.ones(1, 24, 2)).unflatten(1, SIZE)
     assert (found[0, 0, :2] == 0).all() and (found[0, 3, 4:] == 2).all()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from toolkit.backbones import Base, Passes
+from toolkit.backbones import Base
 from toolkit.concept import Concept
 from toolkit.layout.cells import Cells, cell_mask
 from toolkit.layout.layout import Layout, Region
@@ -36,7 +36,7 @@ def move(
     noise = initial_noise(base, 256, 192, [3])
     ready = method.prepare(base, PAIR, concepts)
     moved, _ = refine(
-        Passes(base, ready, method.regional),
+        base.passes(ready, method.regional),
         noise,
         torch.tensor(600),
         [0],

@@ -37,26 +37,26 @@ class LowRank:
 class SideBySide:
     """What several owners change of one linear map, their ranks side by side.
 
-    down: (in, ranks). up: (ranks, out). shares: broadcast over (rows, cells, ranks), how much of
+    down: (in, ranks). up: (ranks, out). weights: broadcast over (rows, cells, ranks), how much of
     each rank acts where; None: all of it everywhere.
     """
 
     down: Tensor
     up: Tensor
-    shares: Tensor | None = None
+    weights: Tensor | None = None
 
     def inner(self, x: Tensor) -> Tensor:
         """(rows, cells, in) to (rows, cells, ranks)."""
         inner = x @ self.down
-        return inner if self.shares is None else inner * self.shares
+        return inner if self.weights is None else inner * self.weights
 
     def outer(self, output: Tensor, inner: Tensor) -> Tensor:
-        """`output`, (rows, cells, out), with the change put to it that `inner` gives."""
+        """`output`, (rows, cells, out), plus the change that `inner` gives."""
         flat = torch.addmm(output.flatten(0, -2), inner.flatten(0, -2), self.up)
         return flat.view_as(output)
 
     def added(self, output: Tensor, x: Tensor) -> Tensor:
-        """`output`, (rows, cells, out), the map's own of `x`, with the change put to it."""
+        """The map's `output` for `x`, (rows, cells, out), plus the change of it."""
         return self.outer(output, self.inner(x))
 
 

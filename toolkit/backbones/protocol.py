@@ -72,8 +72,8 @@ class Passes(Protocol):
 
         latents: (n, channels, h, w) of those `pictures` of the batch.
         Returns (n, regions, places, h, w) cross-attention probabilities of each region's prompt,
-        with regions of zeros behind those of layouts that have fewer, and, if asked for, (n, cells,
-        cells) self-attention probabilities.
+        and, if asked for, (n, cells, cells) self-attention probabilities. A layout with fewer
+        regions than others has meaningless ones behind its own.
         """
         ...
 

@@ -15,13 +15,13 @@ def merged(concepts: Sequence[Concept], weights: Sequence[float]) -> Concept:
     of weight 0 lends its tokens only.
     """
     tokens = [concept.embeddings.float() for concept in concepts if concept.token_names]
-    spoken = [(c, w) for c, w in zip(concepts, weights, strict=True) if w]
+    acting = [(c, w) for c, w in zip(concepts, weights, strict=True) if w]
     return Concept(
         name="merged",
         embeddings=torch.cat(tokens) if tokens else concepts[0].embeddings,
         token_names=tuple(name for concept in concepts for name in concept.token_names),
-        unet=_sum([(c.unet, c.scale * w) for c, w in spoken]),
-        text_encoder=_sum([(c.text_encoder, c.scale * w) for c, w in spoken]),
+        unet=_sum([(c.unet, c.scale * w) for c, w in acting]),
+        text_encoder=_sum([(c.text_encoder, c.scale * w) for c, w in acting]),
     )
 
 

@@ -62,10 +62,10 @@ def box_masks(boxes: Sequence[Box], height: int, width: int) -> Tensor:
     return torch.from_numpy(masks)
 
 
-def shares_of(masks: Tensor) -> Tensor:
-    """(boxes, height, width): 1 / (boxes that hold the cell) in a box, 0 elsewhere.
+def mean_weights(masks: Tensor) -> Tensor:
+    """(boxes, height, width): how much of each box counts in a cell that several hold.
 
-    masks: what `box_masks` gives.
+    That is 1 / (boxes that hold the cell) in a box, and 0 outside it. masks: as of `box_masks`.
     """
     return masks / masks.sum(dim=0).clamp(min=1)
 

@@ -47,7 +47,7 @@ def refine(
     paces: Sequence[Pace],
     closed: bool = False,
 ) -> tuple[Tensor, list[Guidance]]:
-    """One update of eq. 10: latents against the gradient of each picture's own loss.
+    """One update of eq. 10: move latents against the gradient of each picture's own loss.
 
     latents: (n, channels, h, w) of these `pictures` of the batch; places, paces: theirs.
     Returns them updated, and what was found before the update.
@@ -55,11 +55,11 @@ def refine(
     factors = _factors(paces, places).to(latents.device)
     with torch.enable_grad():
         moving = latents.detach().requires_grad_(True)
-        cross, own = passes.maps(moving, timestep, pictures, method.region_loss, closed)
+        cross, self_attention = passes.maps(moving, timestep, pictures, method.region_loss, closed)
         tokens = cross.gather(
             2, places.tokens[..., None, None].expand(-1, -1, -1, *cross.shape[-2:])
         )
-        terms = terms_of(tokens, own, places, method)
+        terms = terms_of(tokens, self_attention, places, method)
         losses = losses_of(terms, places, method)
         descended = factors * losses
         if method.pace_per_region:
@@ -81,27 +81,29 @@ def _factors(paces: Sequence[Pace], places: Places) -> Tensor:
 def _found(
     terms: Terms, losses: Tensor, tokens: Tensor, places: Places, method: LoraComposer
 ) -> list[Guidance]:
-    """What each picture's pass found, without what stands behind shorter ones."""
+    """What the pass found for each picture, without the regions that only others have."""
     detached = Terms(*(part.detach() for part in vars(terms).values()))
-    parts = weighted(detached, places.spoken, method)
+    parts = weighted(detached, places.has_token, method)
     found = []
-    for picture, own in enumerate(losses.tolist()):
-        spoken = [len(called) for called in places.called[picture]]
-        regions = range(len(spoken))
+    for picture, its_losses in enumerate(losses.tolist()):
+        token_counts = [len(called) for called in places.called[picture]]
+        regions = range(len(token_counts))
         found.append(
             Guidance(
-                losses=tuple(own[: len(spoken)] if method.pace_per_region else own),
-                parts={name: part[picture, : len(spoken)] for name, part in parts.items()},
+                losses=tuple(
+                    its_losses[: len(token_counts)] if method.pace_per_region else its_losses
+                ),
+                parts={name: part[picture, : len(token_counts)] for name, part in parts.items()},
                 terms=tuple(
                     Terms(
-                        detached.enhancement[picture, n, : spoken[n]],
-                        detached.fill_x[picture, n, : spoken[n]],
-                        detached.fill_y[picture, n, : spoken[n]],
+                        detached.enhancement[picture, n, : token_counts[n]],
+                        detached.fill_x[picture, n, : token_counts[n]],
+                        detached.fill_y[picture, n, : token_counts[n]],
                         detached.region[picture, n],
                     )
                     for n in regions
                 ),
-                maps=tuple(tokens[picture, n, : spoken[n]] for n in regions),
+                maps=tuple(tokens[picture, n, : token_counts[n]] for n in regions),
             )
         )
     return found

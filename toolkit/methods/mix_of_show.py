@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MixOfShow(PlainMethod):
-    """One model that holds all concepts; each box hears a prompt of its own."""
+    """One model that holds all concepts; each box attends to a prompt of its own."""
 
     name: str = "mix_of_show"
     fusion: str | None = None

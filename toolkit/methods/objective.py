@@ -51,15 +51,15 @@ def terms_of(
     return Terms(enhancement, fill_x, fill_y, region)
 
 
-def weighted(terms: Terms, spoken: Tensor, method: LoraComposer) -> dict[str, Tensor]:
+def weighted(terms: Terms, has_token: Tensor, method: LoraComposer) -> dict[str, Tensor]:
     """Each constraint's part of eq. 9, (..) each: tokens summed, or their mean, times its weight.
 
-    spoken: (.., tokens), 1 where there is a token.
+    has_token: (.., tokens), 1 where there is a token.
     """
 
     def over_tokens(values: Tensor) -> Tensor:
-        summed = (values * spoken).sum(dim=-1)
-        return summed / spoken.sum(dim=-1).clamp(min=1) if method.mean_over_tokens else summed
+        summed = (values * has_token).sum(dim=-1)
+        return summed / has_token.sum(dim=-1).clamp(min=1) if method.mean_over_tokens else summed
 
     return {
         "enhancement": method.enhancement_weight * over_tokens(terms.enhancement),
@@ -70,7 +70,7 @@ def weighted(terms: Terms, spoken: Tensor, method: LoraComposer) -> dict[str, Te
 
 def losses_of(terms: Terms, places: Places, method: LoraComposer) -> Tensor:
     """Eq. 9: (pictures, regions) its parts with `pace_per_region`; else (pictures, 1) their sum."""
-    parts = weighted(terms, places.spoken, method)
+    parts = weighted(terms, places.has_token, method)
     by_region = (parts["enhancement"] + parts["fill"] + parts["region"]) * places.present
     return by_region if method.pace_per_region else by_region.sum(dim=1, keepdim=True)
 

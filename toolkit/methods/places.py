@@ -13,18 +13,19 @@ from toolkit.methods.constraints import Top, gaussian_weight, top_count
 
 @dataclass(frozen=True)
 class Places:
-    """Of (pictures, regions); pictures with fewer regions than others have empty ones behind.
+    """Each (pictures, regions, ..); a picture with fewer regions than others has empty ones behind.
 
-    tokens, spoken: (.., tokens), at which places of its prompt a concept is called, and 1 where
-        there is such a token. mask, weight: (.., h, w) on the guidance grid, 1 in the box and G in
-        it (or 1). leaks: (.., h * w, h * w), true from inside the box to outside.
+    tokens, has_token: (.., tokens), at which places of its prompt a concept is called, and 1 where
+        there is such a token; 0 fills up to the largest number of tokens.
+    mask, weight: (.., h, w) on the guidance grid, 1 in the box and G in it (or 1).
+    leaks: (.., h * w, h * w), true from inside the box to outside.
     top, top_leaks: S and P. present: 1 where there is a region.
     reach: (.., height, width) on the latents, 1 in the box.
     cells: each region's on the guidance grid. called: the places of `tokens`, as they were given.
     """
 
     tokens: Tensor
-    spoken: Tensor
+    has_token: Tensor
     mask: Tensor
     weight: Tensor
     leaks: Tensor
@@ -43,17 +44,17 @@ def places_of(
     layout = conditionings[0].layout
     grid = base.guidance_cells(layout.width, layout.height)
     boxes = [[one.region.box for one in c.regions] for c in conditionings]
-    spoken = [[one.places for one in c.regions] for c in conditionings]
+    called = [[one.places for one in c.regions] for c in conditionings]
     cells = [[cells_of(box, *grid) for box in own] for own in boxes]
     held = tuple(tuple(one for one in own if one is not None) for own in cells)
     reach = [box_masks(own, *base.latent_size(layout.width, layout.height)) for own in boxes]
-    return places_on(grid, held, spoken, reach, top_share, gaussian, base.device)
+    return places_on(grid, held, called, reach, top_share, gaussian, base.device)
 
 
 def places_on(
     grid: tuple[int, int],
     cells: tuple[tuple[Cells, ...], ...],
-    spoken: Sequence[Sequence[tuple[int, ...]]],
+    called: Sequence[Sequence[tuple[int, ...]]],
     reach: Sequence[Tensor],
     top_share: float,
     gaussian: bool,
@@ -61,24 +62,23 @@ def places_on(
 ) -> Places:
     """The places of regions that hold these cells of a grid.
 
-    spoken: for each picture and region the places of its prompt that call its concept.
+    called: for each picture and region the places of its prompt that call its concept.
     reach: for each picture (regions, height, width) on the latents, 1 in the box.
     """
     pictures, regions = len(cells), max((len(own) for own in cells), default=0)
-    most = max((len(places) for own in spoken for places in own), default=0)
+    most = max((len(places) for own in called for places in own), default=0)
     size = (pictures, regions)
     tokens = torch.zeros(*size, most, dtype=torch.long)
-    is_spoken = torch.zeros(*size, most)
+    has_token = torch.zeros(*size, most)
     mask, weight = torch.zeros(*size, *grid), torch.zeros(*size, *grid)
     top, top_leaks = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
     present = torch.zeros(size)
     reached = torch.zeros(*size, *reach[0].shape[1:])
     for picture, own in enumerate(cells):
         for number, place in enumerate(own):
-            called = spoken[picture][number]
-            at = (picture, number)
-            tokens[*at, : len(called)] = torch.tensor(called, dtype=torch.long)
-            is_spoken[*at, : len(called)] = 1
+            at, at_places = (picture, number), called[picture][number]
+            tokens[*at, : len(at_places)] = torch.tensor(at_places, dtype=torch.long)
+            has_token[*at, : len(at_places)] = 1
             mask[at] = cell_mask(place, *grid)
             weight[at] = mask[at]
             if gaussian:
@@ -93,7 +93,7 @@ def places_on(
     leaks = inside[..., :, None] & ~inside[..., None, :]
     return Places(
         tokens=tokens.to(device),
-        spoken=is_spoken.to(device),
+        has_token=has_token.to(device),
         mask=mask.to(device),
         weight=weight.to(device),
         leaks=leaks.to(device),
@@ -102,7 +102,7 @@ def places_on(
         present=present.to(device),
         reach=reached.to(device),
         cells=cells,
-        called=tuple(tuple(own) for own in spoken),
+        called=tuple(tuple(own) for own in called),
     )
 
 

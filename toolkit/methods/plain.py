@@ -8,7 +8,7 @@ from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
-from toolkit.layout.cells import box_masks, shares_of
+from toolkit.layout.cells import box_masks, mean_weights
 from toolkit.methods.alternating import turn
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def scales_of(
     for conditioning in conditionings:
         layout, regions = conditioning.layout, [one.region for one in conditioning.regions]
         size = base.latent_size(layout.width, layout.height)
-        shares = shares_of(box_masks([region.box for region in regions], *size))
+        weights = mean_weights(box_masks([region.box for region in regions], *size))
         gains = [
             0.0 if region.guidance_scale is None else region.guidance_scale - guidance_scale
             for region in regions
         ]
-        pictures.append(guidance_scale + torch.einsum("rhw,r->hw", shares, torch.tensor(gains)))
+        pictures.append(guidance_scale + torch.einsum("rhw,r->hw", weights, torch.tensor(gains)))
     return torch.stack(pictures)[:, None].to(base.device)

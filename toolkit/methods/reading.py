@@ -80,17 +80,17 @@ def regional_prompts(
     words: class words in place of the concepts' own.
     """
     own = [concepts[name] for name in layout.concepts]
-    everyone = merged_concept(layout, concepts)
+    all_concepts = merged_concept(layout, concepts)
     regions = [
         Prompt(
             described(region.prompt, own) if words else region_prompt(region, layout, concepts),
             layout.negative_prompt_of(region),
-            everyone,
+            all_concepts,
         )
         for region in layout.regions
     ]
     canvas = described(layout.prompt, own) if words else joint_prompt(layout, concepts)
-    return Prompt(canvas, layout.negative_prompt, everyone), regions
+    return Prompt(canvas, layout.negative_prompt, all_concepts), regions
 
 
 def one_by_one(

@@ -51,15 +51,15 @@ class Refining:
         """Noise with each concept's preferred noise in its box (eq. 11), and what chose it."""
         if not self.method.reinitialisation or not any(c.regions for c in self.conditionings):
             return noise, []
-        everyone = tuple(range(len(noise)))
-        places = self._places_of(everyone)
+        pictures = tuple(range(len(noise)))
+        places = self._places_of(pictures)
         if self.method.refine_first and self.method.refines:
             paces = [start(len(each.regions), self.method) for each in self.conditionings]
             step_size = self.method.step_size
             noise, _ = refine(
-                self.passes, noise, timestep, everyone, places, self.method, step_size, paces
+                self.passes, noise, timestep, pictures, places, self.method, step_size, paces
             )
-        cross, _ = self.passes.maps(noise, timestep, everyone, self_attention=False)
+        cross, _ = self.passes.maps(noise, timestep, pictures, self_attention=False)
         responses = [
             [own.permute(1, 2, 0) for own in regions[: len(cells)]]
             for regions, cells in zip(cross, places.cells, strict=True)
@@ -90,11 +90,11 @@ class Refining:
         active = tuple(index for index, pace in enumerate(self.paces) if not pace.is_over)
         if not active:
             return latents, {}
-        everyone = len(active) == len(latents)
-        own = latents if everyone else latents[list(active)]
+        all_active = len(active) == len(latents)
+        before = latents if all_active else latents[list(active)]
         refined, found = refine(
             self.passes,
-            own,
+            before,
             timestep,
             active,
             self._places_of(active),
@@ -103,13 +103,13 @@ class Refining:
             [self.paces[index] for index in active],
             self.method.is_closed_at(number, self.steps),
         )
-        self._check_spread(active, (deviation_of(refined) / deviation_of(own)).cpu(), number)
+        self._check_spread(active, (deviation_of(refined) / deviation_of(before)).cpu(), number)
         for index, result in zip(active, found, strict=True):
             self.paces[index] = next_pace(
                 self.paces[index], number, self.steps, result.losses, self.method
             )
         rows = torch.tensor(active, device=latents.device)
-        moved = refined if everyone else latents.index_copy(0, rows, refined)
+        moved = refined if all_active else latents.index_copy(0, rows, refined)
         return moved, dict(zip(active, found, strict=True))
 
     def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:

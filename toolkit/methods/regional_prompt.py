@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegionalPrompt(PlainMethod):
-    """LoRAs merged, and each box hears a prompt of its own with the class word."""
+    """LoRAs merged, and each box attends to a prompt of its own with the class word."""
 
     name: str = "regional_prompt"
 

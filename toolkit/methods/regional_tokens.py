@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegionalTokens(PlainMethod):
-    """LoRAs merged, and each box hears a prompt of its own with the concept's tokens."""
+    """LoRAs merged, and each box attends to a prompt of its own with the concept's tokens."""
 
     name: str = "regional_tokens"
 

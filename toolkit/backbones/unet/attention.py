@@ -1,7 +1,7 @@
 """The LoRA-Composer block: attention processors that know where each concept stands (fig. 2b).
 
-They are set once, when a base is loaded, and hold nothing that changes: what a pass needs is handed
-through it (`composing`). Without it a layer is what it was before.
+They are set once, when a base is loaded, and hold nothing that changes: what a pass needs comes
+with its call (`composing`). A call without it is the layer's own plain attention.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from toolkit.backbones.unet.isolation import Isolation
 from toolkit.backbones.unet.sites import AttentionLayer
 
 if TYPE_CHECKING:
-    from toolkit.backbones.unet.inputs import CrossInputs, PassInputs, Seen, SelfInputs
+    from toolkit.backbones.unet.inputs import CrossInputs, IsolatedRows, PassInputs, SelfInputs
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Maps:
 
     cross_attention: (rows, cells, regions, places) probabilities, averaged over heads.
     self_attention: for each layout of the batch, (its rows, cells, cells), averaged over heads.
-    last: the site of the last layer that has maps; the pass ends there.
+    last: the path of the last layer that has maps; the pass ends there.
     """
 
     last: str
@@ -68,18 +68,18 @@ class IsolatedSelfAttention:
             return output
         inputs = composing.inputs.self_attention[self.path]
         query, key, value = _projected(attention, hidden_states, inputs)
-        if inputs.counted is not None and composing.maps is not None:
+        if inputs.biases is not None and composing.maps is not None:
             attended = _with_maps(query, key, value, inputs, attention.scale, composing.maps)
         else:
-            attended = _seeing(query, key, value, inputs.seen, attention.scale)
+            attended = _isolated(query, key, value, inputs.isolated, attention.scale)
         joined = _join_heads(attended)
         output = attention.to_out[0](joined)
-        return output if inputs.outward is None else inputs.outward.added(output, joined)
+        return output if inputs.output is None else inputs.output.added(output, joined)
 
 
 @dataclass(frozen=True)
 class InjectedCrossAttention:
-    """Cross-attention in which each box hears its own concept's prompt (eqs. 2, 3)."""
+    """Cross-attention in which each box attends to its own concept's prompt (eqs. 2, 3)."""
 
     path: str
     plain: Any
@@ -105,13 +105,13 @@ class InjectedCrossAttention:
             composing.maps.cross_attention.append(_regional_maps(query, inputs, attention.scale))
             if self.path == composing.maps.last:
                 raise MapsComplete
-        return _hearing(attention, query, inputs)
+        return _injected(attention, query, inputs)
 
 
-def _hearing(attention: Attention, query: Tensor, inputs: "CrossInputs") -> Tensor:
-    """Every cell's own prompt, all regions in one attention over the whole canvas.
+def _injected(attention: Attention, query: Tensor, inputs: "CrossInputs") -> Tensor:
+    """(rows, cells, channels): each cell attends to its own prompt, all in one attention.
 
-    A cell that several regions hold asks once for each of them; the mean of what they say is taken.
+    A cell that several regions hold attends once to each one's prompt, and the mean is taken.
     """
     depth = inputs.depth
     if depth > 1:
@@ -119,21 +119,21 @@ def _hearing(attention: Attention, query: Tensor, inputs: "CrossInputs") -> Tens
     attended = functional.scaled_dot_product_attention(
         query, inputs.keys, inputs.values, attn_mask=inputs.mask, scale=attention.scale
     )
-    heard = _join_heads(attended)
-    said = heard
+    hidden = _join_heads(attended)
+    mean = hidden
     if inputs.weights is not None:
-        said = (heard.unflatten(1, (depth, -1)) * inputs.weights).sum(dim=1)
-    output: Tensor = attention.to_out[0](said)
+        mean = (hidden.unflatten(1, (depth, -1)) * inputs.weights).sum(dim=1)
+    output: Tensor = attention.to_out[0](mean)
     if inputs.output is None:
         return output
-    inner = inputs.output.inner(heard)
+    inner = inputs.output.inner(hidden)
     if depth > 1:
         inner = inner.unflatten(1, (depth, -1)).sum(dim=1)
     return inputs.output.outer(output, inner)
 
 
 def _regional_maps(query: Tensor, inputs: "CrossInputs", scale: float) -> Tensor:
-    """(rows, cells, regions, places): every region's keys seen from the whole canvas."""
+    """(rows, cells, regions, places): how the whole canvas attends to each region's prompt."""
     assert inputs.regional is not None
     scores = (query * scale) @ inputs.regional.transpose(-1, -2)
     by_region = scores.unflatten(-1, (-1, inputs.window))
@@ -146,30 +146,30 @@ def _projected(
     """Queries, keys and values, (rows, heads, cells, width), with what concepts change of them."""
     maps = {"to_q": attention.to_q, "to_k": attention.to_k, "to_v": attention.to_v}
     projected = {name: linear(hidden_states) for name, linear in maps.items()}
-    if inputs.inward is not None:
-        inner = hidden_states @ inputs.inward.down
-        if inputs.inward.shares is not None:
-            inner = inner * inputs.inward.shares
-        for name, (ranks, up) in inputs.inward.parts.items():
-            own = projected[name]
-            flat = torch.addmm(own.flatten(0, 1), inner[..., ranks].flatten(0, 1), up)
-            projected[name] = flat.view_as(own)
+    if inputs.qkv is not None:
+        inner = hidden_states @ inputs.qkv.down
+        if inputs.qkv.weights is not None:
+            inner = inner * inputs.qkv.weights
+        for name, (ranks, up) in inputs.qkv.parts.items():
+            plain = projected[name]
+            flat = torch.addmm(plain.flatten(0, 1), inner[..., ranks].flatten(0, 1), up)
+            projected[name] = flat.view_as(plain)
     query, key, value = (_split_heads(part, attention.heads) for part in projected.values())
     return query, key, value
 
 
-def _seeing(
-    query: Tensor, key: Tensor, value: Tensor, seen: "tuple[Seen, ...]", scale: float
+def _isolated(
+    query: Tensor, key: Tensor, value: Tensor, isolated: "tuple[IsolatedRows, ...]", scale: float
 ) -> Tensor:
-    """(rows, heads, cells, width) attention of each layout's rows, as its regions may see."""
-    attended = torch.empty_like(query) if len(seen) > 1 else query
-    for rows, isolated in seen:
+    """(rows, heads, cells, width) attention, each layout's rows under their region mask."""
+    attended = torch.empty_like(query) if len(isolated) > 1 else query
+    for rows, mask in isolated:
         q, k, v = (part if rows is None else part[rows] for part in (query, key, value))
-        if isinstance(isolated, Isolation):
-            own = _grouped(q, k, v, isolated, scale)
+        if isinstance(mask, Isolation):
+            part = _grouped(q, k, v, mask, scale)
         else:
-            own = functional.scaled_dot_product_attention(q, k, v, attn_mask=isolated, scale=scale)
-        attended = own if rows is None else attended.index_copy(0, rows, own)
+            part = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        attended = part if rows is None else attended.index_copy(0, rows, part)
     return attended
 
 
@@ -177,8 +177,9 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor, groups: Isolation, scale
     """(rows, heads, cells, width) attention in which each group sees only its own keys."""
     outputs = []
     for group in groups.groups:
-        # Scores that are all lowered by 1e6 keep the rounding they have in the released sampler.
-        bias = query.new_full((1, 1, 1, len(group.keys)), group.bias) if group.bias else None
+        bias = None
+        if group.bias and query.dtype is torch.float32:
+            bias = query.new_full((1, 1, 1, len(group.keys)), group.bias)
         outputs.append(
             functional.scaled_dot_product_attention(
                 query[:, :, group.queries],
@@ -194,19 +195,20 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor, groups: Isolation, scale
 def _with_maps(
     query: Tensor, key: Tensor, value: Tensor, inputs: "SelfInputs", scale: float, maps: Maps
 ) -> Tensor:
-    """(rows, heads, cells, width) attention, whose probabilities are put to `maps`."""
-    assert inputs.counted is not None
+    """(rows, heads, cells, width) attention, whose probabilities are added to `maps`."""
+    assert inputs.biases is not None
     scores = ((query * scale) @ key.transpose(-1, -2)).float()
     found, parts = [], []
-    for (rows, _), counted in zip(inputs.seen, inputs.counted, strict=True):
-        own = scores if rows is None else scores[rows]
-        probabilities = (own if counted is None else own + counted).softmax(dim=-1)
+    for (rows, _), bias in zip(inputs.isolated, inputs.biases, strict=True):
+        biased = scores if rows is None else scores[rows]
+        biased = biased if bias is None else biased + bias
+        probabilities = biased.softmax(dim=-1)
         found.append(probabilities.mean(dim=1))
         parts.append(probabilities)
     maps.self_attention.append(found)
     whole = parts[0]
     if len(parts) > 1:
-        order = torch.cat([rows for rows, _ in inputs.seen if rows is not None]).argsort()
+        order = torch.cat([rows for rows, _ in inputs.isolated if rows is not None]).argsort()
         whole = torch.cat(parts)[order]
     return whole.to(value.dtype) @ value
 

@@ -30,8 +30,8 @@ NEGATIVE, POSITIVE = 0, 1
 class Conditioning:
     """One layout, ready to sample.
 
-    keys, values: by cross-attention site, (sides, heads, places, width of a head): the places of
-        the canvas's prompt, then those of each region's in the layout's order.
+    keys, values: by path of the cross-attention layer, (sides, heads, places, width of a head): the
+        places of the canvas's prompt, then those of each region's in the layout's order.
     window: the places of one prompt.
     changes: what the canvas's concept, and then each region's, changes of the U-Net's linear maps,
         by path, with their strength; empty without a concept.
@@ -95,8 +95,8 @@ def condition(
     return Conditioning(
         layout=layout,
         regions=tuple(
-            EncodedRegion(region, places_of(prompt.change, own, base) if prompt.change else ())
-            for region, prompt, own in zip(layout.regions, regions, tokens[1:], strict=False)
+            EncodedRegion(region, places_of(prompt.change, read, base) if prompt.change else ())
+            for region, prompt, read in zip(layout.regions, regions, tokens[1:], strict=False)
         ),
         keys=keys,
         values=values,
@@ -120,7 +120,7 @@ def _changes(base: Base, prompt: Prompt) -> dict[str, LowRank]:
 def _project(
     base: Base, encoded: Sequence[EncodedPrompt], changes: Sequence[Mapping[str, LowRank]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Keys and values by cross-attention site, (sides, heads, prompts * places, width)."""
+    """Keys and values by cross-attention layer, (sides, heads, prompts * places, width)."""
     linears = linear_maps(base.unet)
     acts = torch.eye(len(encoded), device=base.device).repeat(2, 1)[:, None]
     texts = torch.stack(
@@ -132,8 +132,8 @@ def _project(
             path = f"{layer.cross_attention}.{name}"
             text = texts[:, site]
             row: Tensor = linears[path](text)
-            if any(path in own for own in changes):
-                pairs = [own.get(path) for own in changes]
+            if any(path in by_path for by_path in changes):
+                pairs = [by_path.get(path) for by_path in changes]
                 row = side_by_side(pairs, None if len(encoded) == 1 else acts).added(row, text)
             heads = row.unflatten(-1, (layer.heads, -1)).unflatten(0, (2, -1))
             into[layer.cross_attention] = heads.permute(0, 3, 1, 2, 4).flatten(2, 3)

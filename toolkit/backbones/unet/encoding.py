@@ -27,7 +27,7 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the batch: which prompt's, its ids, and at which site it is read; None: at all."""
+    """One row of the batch: which prompt's, its tokens, and for which site; None: for all sites."""
 
     owner: int
     tokens: TokenisedPrompt
@@ -51,13 +51,13 @@ def encode_prompts(base: Base, prompts: Sequence[Prompt]) -> list[EncodedPrompt]
     encoded = _encode(base, prompts, rows)
     found, start = [], 0
     for owner, (positive, _) in enumerate(tokens):
-        own = encoded[start : start + sum(row.owner == owner for row in rows)]
-        start += len(own)
+        texts = encoded[start : start + sum(row.owner == owner for row in rows)]
+        start += len(texts)
         found.append(
             EncodedPrompt(
                 positive,
-                own[:-1].expand(sites, -1, -1),
-                own[-1:].expand(sites, -1, -1),
+                texts[:-1].expand(sites, -1, -1),
+                texts[-1:].expand(sites, -1, -1),
             )
         )
     return found
@@ -104,16 +104,16 @@ def _encode(base: Base, prompts: Sequence[Prompt], rows: Sequence[_Row]) -> Tens
     """(rows, places, dim) in the base's type."""
     text_encoder: Any = base.text_encoder
     ids = torch.tensor([row.tokens.ids for row in rows], device=base.device)
-    own = [(p.change.text_encoder, p.change.scale * p.strength) if p.change else ({}, 0.0)
-           for p in prompts]  # fmt: skip
+    by_prompt = [(p.change.text_encoder, p.change.scale * p.strength) if p.change else ({}, 0.0)
+                 for p in prompts]  # fmt: skip
     acts = torch.zeros(len(rows), 1, len(prompts), device=base.device)
     acts[torch.arange(len(rows)), 0, [row.owner for row in rows]] = 1
     place = (base.device, text_encoder.dtype)
     changes = {}
-    for path in dict.fromkeys(path for pairs, _ in own for path in pairs):
+    for path in dict.fromkeys(path for pairs, _ in by_prompt for path in pairs):
         pairs = [
             changed[path].scaled(scale).to(*place) if path in changed else None
-            for changed, scale in own
+            for changed, scale in by_prompt
         ]
         changes[path] = side_by_side(pairs, None if len(prompts) == 1 else acts)
     with (

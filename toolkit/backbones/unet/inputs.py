@@ -25,7 +25,7 @@ from toolkit.backbones.unet.isolation import (
     isolation,
 )
 from toolkit.backbones.unet.sites import AttentionLayer, map_size_of
-from toolkit.layout.cells import Cells, box_masks, cells_of, shares_of
+from toolkit.layout.cells import Cells, box_masks, cells_of, mean_weights
 
 Made = TypeVar("Made")
 
@@ -33,47 +33,53 @@ Size = tuple[int, int]
 """Rows and columns of a feature map."""
 
 
-Seen = tuple[Tensor | None, Tensor | Isolation | None]
-"""The rows of one layout (None: all), and who sees whom there: scores to add, groups of cells, or
-None for everybody."""
+IsolatedRows = tuple[Tensor | None, Tensor | Isolation | None]
+"""The rows of one layout (None: all), and the concept region mask there: scores to add, groups of
+cells, or None where every cell attends to all."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """The changes of q, k and v, which read the same: one product down, one up for each.
+    """The changes of q, k and v, which have the same input: one product down, one up for each.
 
-    parts: by the map's name, where its ranks stand, and its way up, (ranks, out).
+    down: (in, ranks of all three). weights: as in `SideBySide`. parts: by the map's name, which of
+    the ranks are its own, and their way up, (ranks, out).
     """
 
     down: Tensor
-    shares: Tensor | None
+    weights: Tensor | None
     parts: Mapping[str, tuple[slice, Tensor]]
 
 
 @dataclass(frozen=True)
 class SelfInputs:
-    """One self-attention layer's.
+    """What one self-attention layer is given.
 
-    inward, outward: changes of q, k, v and of the output, where there are any.
-    seen: for each layout of the batch.
-    counted: (1, 1, cells, cells) scores to add where probabilities are taken, one for each layout.
+    qkv, output: changes of q, k, v and of the output, where there are any.
+    isolated: for each layout of the batch, its rows and their concept region mask.
+    biases: in layers whose probabilities are taken, for each layout the mask in another form:
+    (cells, cells) scores to add.
     """
 
-    inward: Joint | None
-    outward: SideBySide | None
-    seen: tuple[Seen, ...]
-    counted: tuple[Tensor | None, ...] | None = None
+    qkv: Joint | None
+    output: SideBySide | None
+    isolated: tuple[IsolatedRows, ...]
+    biases: tuple[Tensor | None, ...] | None = None
 
 
 @dataclass(frozen=True)
 class CrossInputs:
-    """One cross-attention layer's.
+    """What one cross-attention layer is given.
 
-    keys, values: (rows, heads, places, width). mask: to add to scores, over (rows, heads, depth *
-    cells, places); None: every cell hears the canvas's prompt, which is all there is.
-    depth: how many regions hold a cell at most. weights: over (rows, depth, cells, 1), of what each
-    of them says; None where the depth is 1.
+    depth: how many regions hold a cell at most. Such a cell stands in the queries `depth` times,
+    once for each region's prompt, and the results are averaged.
+    keys, values: (rows, heads, places, width) of the canvas's prompt and then every region's; of
+    the canvas's alone where mask is None.
+    mask: to add to scores, broadcast over (rows, heads, depth * cells, places): minus infinity for
+    all prompts but the cell's own. None: every cell attends to the canvas's prompt.
+    weights: broadcast over (rows, depth, cells, 1), of the average; None where the depth is 1.
     query, output: changes of q and of the output, where there are any.
+    window: the places of one prompt.
     regional: (rows, heads, regions * window, width) keys of the regions, where maps are taken.
     """
 
@@ -90,13 +96,13 @@ class CrossInputs:
 
 @dataclass(frozen=True)
 class PassInputs:
-    """One pass's, by path of the layer, or of the map that is changed outside attention."""
+    """What one pass is given, by path of the layer, or of the map that is changed beside them."""
 
     self_attention: Mapping[str, SelfInputs]
     cross_attention: Mapping[str, CrossInputs]
     outside_attention: Mapping[str, SideBySide]
     unused_text: Tensor
-    """What the U-Net insists on and the attention layers do not read."""
+    """The text that diffusers' U-Net must be called with; our attention layers do not read it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +111,8 @@ class Batch:
 
     conditionings: one for each picture. sides: of classifier-free guidance, as numbers.
     closed: boxes do not see the background either. grouped: isolation by groups of cells, which a
-    CPU does faster, in place of a mask. maps: the layers at the guidance grid give probabilities.
+    CPU does faster, in place of a mask. maps: the layers at the guidance grid give cross-attention
+    probabilities, with self_attention_maps those of self-attention too.
     """
 
     base: Base
@@ -117,7 +124,7 @@ class Batch:
     maps: bool = False
     self_attention_maps: bool = False
     kept: dict[object, Any] = field(default_factory=dict)
-    """What several layers share, and several passes over the same pictures, made once."""
+    """What `once` has made for several layers, and several passes over the same pictures."""
 
     @cached_property
     def layouts(self) -> list[Conditioning]:
@@ -133,14 +140,15 @@ class Batch:
         """The rows of one layout; None: all."""
         if len(self.layouts) == 1:
             return None
-        own = [number for number, one in enumerate(self.conditionings) if one is layout]
-        rows = [side * len(self.conditionings) + n for side in range(len(self.sides)) for n in own]
+        count = len(self.conditionings)
+        pictures = [number for number, one in enumerate(self.conditionings) if one is layout]
+        rows = [side * count + picture for side in range(len(self.sides)) for picture in pictures]
         return torch.tensor(rows, device=self.base.device)
 
     def rows_key(self, differ: bool = False) -> tuple[int, ...]:
-        """What tells apart the passes for which something over rows is not the same.
+        """The part of a key for `once` that tells apart passes whose rows are not the same.
 
-        differ: whether it differs between sides.
+        differ: whether what is made differs between the sides.
         """
         return self.sides if differ or len(self.layouts) > 1 else ()
 
@@ -152,7 +160,10 @@ class Batch:
         return made
 
     def over_rows(self, parts: Sequence[Tensor]) -> Tensor:
-        """(sides or 1, ...) of each layout, as (rows, ...); with one layout as few as differ."""
+        """(sides or 1, ...) of each layout, as (rows, ...).
+
+        It is left at one row where that broadcasts to all.
+        """
         pictures = len(self.conditionings)
         if len(parts) == 1:
             few = len(parts[0]) == 1 or pictures == 1
@@ -176,7 +187,9 @@ def pass_inputs(batch: Batch) -> PassInputs:
         itself[layer.self_attention] = _self_inputs(batch, layer, takes_maps)
         cross[layer.cross_attention] = _cross_inputs(batch, layer, takes_maps)
     attention = tuple(f"{path}." for path in (*itself, *cross))
-    paths = dict.fromkeys(path for one in batch.layouts for own in one.changes for path in own)
+    paths = dict.fromkeys(
+        path for layout in batch.layouts for changes in layout.changes for path in changes
+    )
     outside = {
         path: _change(batch, path, map_size_of(path, base.layers, batch.latent_size))
         for path in paths
@@ -199,37 +212,41 @@ def pass_inputs(batch: Batch) -> PassInputs:
 def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfInputs:
     size, path = layer.map_size(batch.latent_size), layer.self_attention
     acts = batch.regional.injection and batch.regional.self_attention
-    inward = {
+    changes = {
         name: _change(batch, f"{path}.{name}", size, acts, only_where_changed=True)
         for name in ("to_q", "to_k", "to_v")
     }
-    counted = None
+    biases = None
     if takes_maps and batch.self_attention_maps:
-        counted = batch.once(
-            ("counted", size, batch.closed),
-            lambda: tuple(_counted(batch, layout, size) for layout in batch.layouts),
+        biases = batch.once(
+            ("biases", size, batch.closed),
+            lambda: tuple(_isolating_bias(batch, layout, size) for layout in batch.layouts),
         )
     return SelfInputs(
-        inward=_joint({name: change for name, change in inward.items() if change is not None}),
-        outward=_change(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
-        seen=batch.once(("seen", size, batch.closed, batch.rows_key()), lambda: _seen(batch, size)),
-        counted=counted,
+        qkv=_joint({name: change for name, change in changes.items() if change is not None}),
+        output=_change(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
+        isolated=batch.once(
+            ("isolated", size, batch.closed, batch.rows_key()), lambda: _isolated_rows(batch, size)
+        ),
+        biases=biases,
     )
 
 
 def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> CrossInputs:
     size, path = layer.map_size(batch.latent_size), layer.cross_attention
     biased = bool(batch.regional.word_bias or batch.regional.subject_bias)
-    heard = batch.once(("heard", size, batch.rows_key(biased)), lambda: _heard(batch, size))
+    own = batch.once(
+        ("prompts", size, batch.rows_key(biased)), lambda: _prompts_of_cells(batch, size)
+    )
     window = batch.layouts[0].window
     keys = _of_rows(batch, [layout.keys[path] for layout in batch.layouts])
     values = _of_rows(batch, [layout.values[path] for layout in batch.layouts])
     return CrossInputs(
-        keys=keys if heard.mask is not None else keys[:, :, :window],
-        values=values if heard.mask is not None else values[:, :, :window],
-        mask=heard.mask,
-        depth=heard.depth,
-        weights=heard.weights,
+        keys=keys if own.mask is not None else keys[:, :, :window],
+        values=values if own.mask is not None else values[:, :, :window],
+        mask=own.mask,
+        depth=own.depth,
+        weights=own.weights,
         query=_change(
             batch,
             f"{path}.to_q",
@@ -237,7 +254,7 @@ def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> Cros
             batch.regional.injection and batch.regional.queries,
             only_where_changed=True,
         ),
-        output=_change(batch, f"{path}.to_out.0", size, depth=heard.depth),
+        output=_change(batch, f"{path}.to_out.0", size, depth=own.depth),
         window=window,
         regional=keys[:, :, window:] if takes_maps else None,
     )
@@ -256,38 +273,41 @@ def _of_rows(batch: Batch, parts: Sequence[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """Which prompt each cell hears, as `CrossInputs` has it."""
+class _PromptsOfCells:
+    """Which prompt each cell attends to, as `CrossInputs` has it."""
 
     mask: Tensor | None
     depth: int
     weights: Tensor | None
 
 
-def _heard(batch: Batch, size: Size) -> _Heard:
+def _prompts_of_cells(batch: Batch, size: Size) -> _PromptsOfCells:
     regional, device = batch.regional, batch.base.device
     masks = [_masks(batch, layout, size) for layout in batch.layouts]
     if not (regional.injection and any(len(mask) for mask in masks)):
-        return _Heard(None, 1, None)
+        return _PromptsOfCells(None, 1, None)
     depth = max(_depth(mask) for mask in masks)
     places = max(layout.window * (1 + len(layout.regions)) for layout in batch.layouts)
     biased = bool(regional.word_bias or regional.subject_bias)
     added, weights = [], []
     for layout, mask in zip(batch.layouts, masks, strict=True):
         chosen = [_chosen(mask, number) for number in range(depth)]
-        heard = torch.cat([torch.cat([(~one.any(dim=0))[None], one]) for one in chosen], dim=1)
-        visible = heard.T.repeat_interleave(layout.window, dim=1)
+        prompts = torch.cat([torch.cat([(~one.any(dim=0))[None], one]) for one in chosen], dim=1)
+        visible = prompts.T.repeat_interleave(layout.window, dim=1)
+        # Fused attention wants rows of a mask to begin at multiples of 16 values.
         scores = torch.full((1, 1, len(visible), -(-places // 16) * 16), -torch.inf)
         scores[0, 0, :, : visible.shape[1]].masked_fill_(visible, 0)
         sides = scores.repeat(len(batch.sides), 1, 1, 1) if biased else scores
         if biased and POSITIVE in batch.sides:
             _add_biases(sides[batch.sides.index(POSITIVE), 0], layout, regional, bool(mask.any()))
         added.append(sides.to(device, batch.base.dtype)[..., :places])
-        shares = shares_of(mask.float())
-        weight = torch.stack([(shares * one).sum(dim=0) for one in chosen])
+        by_region = mean_weights(mask.float())
+        weight = torch.stack([(by_region * one).sum(dim=0) for one in chosen])
         weight[0] += (~mask.any(dim=0)).float()
         weights.append(weight[None, :, :, None].to(device, batch.base.dtype))
-    return _Heard(batch.over_rows(added), depth, batch.over_rows(weights) if depth > 1 else None)
+    return _PromptsOfCells(
+        batch.over_rows(added), depth, batch.over_rows(weights) if depth > 1 else None
+    )
 
 
 def _add_biases(scores: Tensor, layout: Conditioning, regional: Regional, has_boxes: bool) -> None:
@@ -300,7 +320,7 @@ def _add_biases(scores: Tensor, layout: Conditioning, regional: Regional, has_bo
 
 
 def _masks(batch: Batch, layout: Conditioning, size: Size) -> Tensor:
-    """(regions, cells): which cells each region holds; none at all without injection."""
+    """(regions, cells): which cells each region's prompt acts in; none without injection."""
     boxes = [one.region.box for one in layout.regions]
     masks = box_masks(boxes, *size).flatten(1).bool()
     return masks if batch.regional.injection else torch.zeros_like(masks)
@@ -312,30 +332,30 @@ def _depth(masks: Tensor) -> int:
 
 
 def _chosen(masks: Tensor, number: int) -> Tensor:
-    """(regions, cells): of the regions that hold a cell the one at `number`, in their order."""
+    """(regions, cells): for each cell the `number`th (from 0) of the regions that hold it."""
     return masks & (masks.cumsum(dim=0) == number + 1)
 
 
-def _seen(batch: Batch, size: Size) -> tuple[Seen, ...]:
+def _isolated_rows(batch: Batch, size: Size) -> tuple[IsolatedRows, ...]:
     return tuple(
-        (batch.rows_of(layout), _isolated(batch, layout, size)) for layout in batch.layouts
+        (batch.rows_of(layout), _isolation_of(batch, layout, size)) for layout in batch.layouts
     )
 
 
-def _isolated(batch: Batch, layout: Conditioning, size: Size) -> Tensor | Isolation | None:
+def _isolation_of(batch: Batch, layout: Conditioning, size: Size) -> Tensor | Isolation | None:
     boxes = _boxes(batch, layout, size)
     device, dtype = batch.base.device, batch.base.dtype
     if batch.grouped:
         return isolation(boxes, *size, device, batch.closed)
     mask = free_keys(boxes, *size, device, dtype, batch.closed)
     isolating = batch.regional.isolation and len(layout.regions) >= (1 if batch.closed else 2)
-    if mask is None and isolating:  # boxes too small for this map: the same graph all the same
+    if mask is None and isolating:  # boxes too small for this map: a compiled graph wants a mask
         cells = size[0] * size[1]
         return torch.zeros(1, 1, cells, cells, device=device, dtype=dtype)
     return mask
 
 
-def _counted(batch: Batch, layout: Conditioning, size: Size) -> Tensor | None:
+def _isolating_bias(batch: Batch, layout: Conditioning, size: Size) -> Tensor | None:
     """(cells, cells) to add to scores in float32, as the released sampler adds it."""
     boxes = _boxes(batch, layout, size)
     if len(boxes) < (1 if batch.closed else 2):
@@ -361,14 +381,16 @@ def _change(
 ) -> SideBySide | None:
     """What all owners change of one map, each where it acts; None where nobody changes it.
 
-    acts: whether regions' changes of it do; None: as injection says. Where they do, the canvas's
-    change acts outside of the boxes; with only_where_changed only if one of them changes the map.
+    acts: whether the regions' changes of this map act, each in its box; None: as injection says.
+    If so, the canvas's change acts outside the boxes; if not, everywhere. With only_where_changed
+    it also acts everywhere when no region changes this map.
+    depth: as in `CrossInputs`, for a map that reads its queries.
     """
     acts = batch.regional.injection if acts is None else acts
     changes: list[LowRank | None] = []
     inside = []
     for layout in batch.layouts:
-        canvas, *regions = (own.get(path) for own in layout.changes)
+        canvas, *regions = (changes_of.get(path) for changes_of in layout.changes)
         inside.append(acts and (not only_where_changed or any(regions)))
         changes += [canvas, *(regions if inside[-1] else [None] * len(regions))]
     if not any(changes):
@@ -382,7 +404,8 @@ def _change(
 def _spread(batch: Batch, size: Size, depth: int, inside: Sequence[bool]) -> Tensor:
     """(rows or 1, depth * cells, owners of all layouts): how much of each change acts where.
 
-    inside: for each layout, whether its regions' changes act, and its canvas's outside of them.
+    inside: for each layout, whether its regions' changes act, and its canvas's outside the boxes
+    only.
     """
     owners = sum(len(layout.changes) for layout in batch.layouts)
     spread, start = [], 0
@@ -401,14 +424,14 @@ def _spread(batch: Batch, size: Size, depth: int, inside: Sequence[bool]) -> Ten
 def _weights(batch: Batch, layout: Conditioning, size: Size, depth: int) -> Tensor:
     """(depth * cells, owners): how much of each owner's change acts in a cell."""
     masks = _masks(batch, layout, size)
-    shares = shares_of(masks.float())
+    by_region = mean_weights(masks.float())
     outside = (~masks.any(dim=0)).float()[None]
     if depth == 1:
-        return torch.cat([outside, shares]).T
+        return torch.cat([outside, by_region]).T
     parts = []
     for number in range(depth):
         canvas = outside if number == 0 else torch.zeros_like(outside)
-        parts.append(torch.cat([canvas, shares * _chosen(masks, number)]))
+        parts.append(torch.cat([canvas, by_region * _chosen(masks, number)]))
     return torch.cat(parts, dim=1).T
 
 
@@ -420,13 +443,13 @@ def _joint(changes: Mapping[str, SideBySide]) -> Joint | None:
         stop = start + change.down.shape[1]
         parts[name] = (slice(start, stop), change.up)
         start = stop
-    shares = [change.shares for change in changes.values()]
-    joined = None
-    if any(share is not None for share in shares):
+    weights = [change.weights for change in changes.values()]
+    joint = None
+    if any(weight is not None for weight in weights):
         whole = [
-            change.down.new_ones(1, 1, change.down.shape[1]) if share is None else share
-            for change, share in zip(changes.values(), shares, strict=True)
+            change.down.new_ones(1, 1, change.down.shape[1]) if weight is None else weight
+            for change, weight in zip(changes.values(), weights, strict=True)
         ]
-        rows, cells = (max(share.shape[dim] for share in whole) for dim in (0, 1))
-        joined = torch.cat([share.expand(rows, cells, -1) for share in whole], dim=-1)
-    return Joint(torch.cat([c.down for c in changes.values()], dim=1), joined, parts)
+        rows, cells = (max(weight.shape[dim] for weight in whole) for dim in (0, 1))
+        joint = torch.cat([weight.expand(rows, cells, -1) for weight in whole], dim=-1)
+    return Joint(torch.cat([c.down for c in changes.values()], dim=1), joint, parts)

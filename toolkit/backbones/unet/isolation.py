@@ -17,8 +17,9 @@ BLOCKED = -1e6
 class QueryGroup:
     """Queries that lie in the same boxes, and the keys they see.
 
-    queries, keys: indices into the flattened map. bias: what is added to every score, 0 unless
-    every key of the map is blocked at least once.
+    queries, keys: indices into the flattened map. bias: what is added to every score in float32, 0
+    unless every key of the map is blocked at least once. It changes nothing but the rounding, which
+    is then as coarse as in the released sampler; types of 16 bits cannot hold it and go without.
     """
 
     queries: Tensor
@@ -57,15 +58,17 @@ def free_keys(
     dtype: torch.dtype,
     closed: bool = False,
 ) -> Tensor | None:
-    """(1, 1, queries, keys) to add to scores: 0 for keys that a query sees, else minus infinity.
+    """(1, 1, queries, keys) to add to scores: minus infinity for keys that a query does not see.
 
-    None where the mask changes nothing. What a query sees are the keys that are blocked least.
+    A query sees the keys that are blocked least; they have what `QueryGroup.bias` has.
+    None where the mask changes nothing.
     """
     if len(boxes) < (1 if closed else 2):
         return None
     blocked = blocked_counts(boxes, height, width, device, closed)
-    free = blocked == blocked.amin(dim=-1, keepdim=True)
-    return torch.zeros_like(blocked, dtype=dtype).masked_fill(~free, -torch.inf)[None, None]
+    least = blocked.amin(dim=-1, keepdim=True)
+    bias = least * BLOCKED if dtype is torch.float32 else torch.zeros_like(least, dtype=dtype)
+    return torch.where(blocked == least, bias, -torch.inf)[None, None]
 
 
 def isolation(
@@ -106,12 +109,16 @@ def _blocked(memberships: Tensor, inside: Tensor, others: Tensor, closed: bool) 
     """(..., keys): how often a query in the boxes that `memberships` marks is blocked.
 
     memberships: (..., boxes).
+    closed: counted from the key that is blocked least. It changes no probability, but scores that
+    are all lowered by 1e6 would be rounded to 1/16. As published they are, where boxes overlap and
+    hold the whole canvas, so without closed the count is left as it is.
     """
     blocked = memberships @ others
     if closed:
         background = (inside.sum(dim=0) == 0).to(blocked.dtype)
         anywhere = memberships.amax(dim=-1, keepdim=True)
         blocked = blocked + len(inside) ** 2 * anywhere * background
+        blocked = blocked - blocked.amin(dim=-1, keepdim=True)
     return blocked
 
 

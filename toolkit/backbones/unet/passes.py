@@ -68,8 +68,8 @@ class Passes:
         latents: (n, channels, h, w) of those `pictures` of the batch; gradients flow back to them.
         The pass ends after the last of those layers.
         Returns (n, regions, places, h, w) cross-attention probabilities of each region's prompt,
-        with regions of zeros behind those of layouts that have fewer, and, if asked for, (n, cells,
-        cells) self-attention probabilities.
+        and, if asked for, (n, cells, cells) self-attention probabilities. A layout with fewer
+        regions than others has meaningless ones behind its own.
         """
         base = self.base
         batch, inputs = self._inputs(pictures, (POSITIVE,), closed, True, self_attention)
@@ -81,12 +81,13 @@ class Passes:
         cross = cross.unflatten(-1, guiding[0].map_size(batch.latent_size))
         if not self_attention:
             return cross, None
-        own = [torch.stack(layers).mean(dim=0) for layers in zip(*maps.self_attention, strict=True)]
-        if len(own) == 1:
-            return cross, own[0]
+        layouts = zip(*maps.self_attention, strict=True)
+        by_layout = [torch.stack(layers).mean(dim=0) for layers in layouts]
+        if len(by_layout) == 1:
+            return cross, by_layout[0]
         rows = [batch.rows_of(layout) for layout in batch.layouts]
         order = torch.cat([row for row in rows if row is not None]).argsort()
-        return cross, torch.cat(own)[order]
+        return cross, torch.cat(by_layout)[order]
 
     def _inputs(
         self,
@@ -150,8 +151,8 @@ def _controlnet_residuals(batch: Batch, latents: Tensor, timestep: Tensor) -> tu
     for layout in batch.layouts:
         rows = batch.rows_of(layout)
         for control in layout.controls.networks:
-            own = latents if rows is None else latents[rows]
-            found = _residuals(control, own, timestep, layout, batch.sides)
+            noisy = latents if rows is None else latents[rows]
+            found = _residuals(control, noisy, timestep, layout, batch.sides)
             if not total:
                 total = tuple(part.new_zeros((len(latents), *part.shape[1:])) for part in found)
             for whole, part in zip(total, found, strict=True):
