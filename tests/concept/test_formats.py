@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from toolkit.backbones import Base
 from toolkit.backbones.low_rank import changes_applied, linear_maps
 from toolkit.backbones.unet.conditioning import POSITIVE
-from toolkit.backbones.unet.inputs import Batch, pass_inputs
+from toolkit.backbones.unet.inputs import pass_inputs
+from toolkit.backbones.unet.rows import Batch
 from toolkit.cli import main
 from toolkit.concept import Concept, LowRank, load_concept
 from toolkit.concept.file import save_concept

@@ -1,41 +1,18 @@
-"""What the attention layers of one pass are given: made before the loop, for all of its steps.
+"""What the attention layers of one pass are given: made before the loop, for all of its steps."""
 
-A pass has a row for each side of classifier-free guidance and each picture: all negative rows, then
-all positive ones. An owner is a layout's canvas or a region of it, as in `Conditioning.changes`.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.backbones.low_rank import LowRank, SideBySide, side_by_side
-from toolkit.backbones.prompts import Regional
-from toolkit.backbones.unet.base import Base
-from toolkit.backbones.unet.conditioning import POSITIVE, Conditioning
-from toolkit.backbones.unet.isolation import (
-    BLOCKED,
-    Isolation,
-    blocked_counts,
-    free_keys,
-    isolation,
-)
+from toolkit.backbones.low_rank import SideBySide
+from toolkit.backbones.unet.acting import change_of
+from toolkit.backbones.unet.hearing import prompts_of_cells
+from toolkit.backbones.unet.rows import Batch
+from toolkit.backbones.unet.seeing import IsolatedRows, isolated_rows, isolating_bias
 from toolkit.backbones.unet.sites import AttentionLayer, map_size_of
-from toolkit.layout.cells import Cells, box_masks, cells_of, mean_weights
-
-Made = TypeVar("Made")
-
-Size = tuple[int, int]
-"""Rows and columns of a feature map."""
-
-
-IsolatedRows = tuple[Tensor | None, Tensor | Isolation | None]
-"""The rows of one layout (None: all), and the concept region mask there: scores to add, groups of
-cells, or None where every cell attends to all."""
 
 
 @dataclass(frozen=True)
@@ -105,78 +82,6 @@ class PassInputs:
     """The text that diffusers' U-Net must be called with; our attention layers do not read it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The pictures that a pass makes, and how.
-
-    conditionings: one for each picture. sides: of classifier-free guidance, as numbers.
-    closed: boxes do not see the background either. grouped: isolation by groups of cells, which a
-    CPU does faster, in place of a mask. maps: the layers at the guidance grid give cross-attention
-    probabilities, with self_attention_maps those of self-attention too.
-    """
-
-    base: Base
-    conditionings: tuple[Conditioning, ...]
-    regional: Regional
-    sides: tuple[int, ...]
-    closed: bool = False
-    grouped: bool = True
-    maps: bool = False
-    self_attention_maps: bool = False
-    kept: dict[object, Any] = field(default_factory=dict)
-    """What `once` has made for several layers, and several passes over the same pictures."""
-
-    @cached_property
-    def layouts(self) -> list[Conditioning]:
-        """Each conditioning once, in order of appearance."""
-        return list({id(one): one for one in self.conditionings}.values())
-
-    @cached_property
-    def latent_size(self) -> Size:
-        layout, pixels = self.layouts[0].layout, self.base.pixels_per_latent
-        return layout.height // pixels, layout.width // pixels
-
-    def rows_of(self, layout: Conditioning) -> Tensor | None:
-        """The rows of one layout; None: all."""
-        if len(self.layouts) == 1:
-            return None
-        count = len(self.conditionings)
-        pictures = [number for number, one in enumerate(self.conditionings) if one is layout]
-        rows = [side * count + picture for side in range(len(self.sides)) for picture in pictures]
-        return torch.tensor(rows, device=self.base.device)
-
-    def rows_key(self, differ: bool = False) -> tuple[int, ...]:
-        """The part of a key for `once` that tells apart passes whose rows are not the same.
-
-        differ: whether what is made differs between the sides.
-        """
-        return self.sides if differ or len(self.layouts) > 1 else ()
-
-    def once(self, key: object, make: Callable[[], Made]) -> Made:
-        """What `make` gives, made only the first time that `key` is asked for."""
-        if key not in self.kept:
-            self.kept[key] = make()
-        made: Made = self.kept[key]
-        return made
-
-    def over_rows(self, parts: Sequence[Tensor]) -> Tensor:
-        """(sides or 1, ...) of each layout, as (rows, ...).
-
-        It is left at one row where that broadcasts to all.
-        """
-        pictures = len(self.conditionings)
-        if len(parts) == 1:
-            few = len(parts[0]) == 1 or pictures == 1
-            return parts[0] if few else parts[0].repeat_interleave(pictures, dim=0)
-        of = {id(layout): part for layout, part in zip(self.layouts, parts, strict=True)}
-        rows = [
-            of[id(one)][min(side, len(of[id(one)]) - 1)]
-            for side in range(len(self.sides))
-            for one in self.conditionings
-        ]
-        return torch.stack(rows)
-
-
 def pass_inputs(batch: Batch) -> PassInputs:
     """What every layer of a pass over `batch` is given."""
     base = batch.base
@@ -191,7 +96,7 @@ def pass_inputs(batch: Batch) -> PassInputs:
         path for layout in batch.layouts for changes in layout.changes for path in changes
     )
     outside = {
-        path: _change(batch, path, map_size_of(path, base.layers, batch.latent_size))
+        path: change_of(batch, path, map_size_of(path, base.layers, batch.latent_size))
         for path in paths
         if not path.startswith(attention)
     }
@@ -213,20 +118,20 @@ def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfI
     size, path = layer.map_size(batch.latent_size), layer.self_attention
     acts = batch.regional.injection and batch.regional.self_attention
     changes = {
-        name: _change(batch, f"{path}.{name}", size, acts, only_where_changed=True)
+        name: change_of(batch, f"{path}.{name}", size, acts, only_where_changed=True)
         for name in ("to_q", "to_k", "to_v")
     }
     biases = None
     if takes_maps and batch.self_attention_maps:
         biases = batch.once(
             ("biases", size, batch.closed),
-            lambda: tuple(_isolating_bias(batch, layout, size) for layout in batch.layouts),
+            lambda: tuple(isolating_bias(batch, layout, size) for layout in batch.layouts),
         )
     return SelfInputs(
         qkv=_joint({name: change for name, change in changes.items() if change is not None}),
-        output=_change(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
+        output=change_of(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
         isolated=batch.once(
-            ("isolated", size, batch.closed, batch.rows_key()), lambda: _isolated_rows(batch, size)
+            ("isolated", size, batch.closed, batch.rows_key()), lambda: isolated_rows(batch, size)
         ),
         biases=biases,
     )
@@ -236,7 +141,7 @@ def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> Cros
     size, path = layer.map_size(batch.latent_size), layer.cross_attention
     biased = bool(batch.regional.word_bias or batch.regional.subject_bias)
     own = batch.once(
-        ("prompts", size, batch.rows_key(biased)), lambda: _prompts_of_cells(batch, size)
+        ("prompts", size, batch.rows_key(biased)), lambda: prompts_of_cells(batch, size)
     )
     window = batch.layouts[0].window
     keys = _of_rows(batch, [layout.keys[path] for layout in batch.layouts])
@@ -247,14 +152,14 @@ def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> Cros
         mask=own.mask,
         depth=own.depth,
         weights=own.weights,
-        query=_change(
+        query=change_of(
             batch,
             f"{path}.to_q",
             size,
             batch.regional.injection and batch.regional.queries,
             only_where_changed=True,
         ),
-        output=_change(batch, f"{path}.to_out.0", size, depth=own.depth),
+        output=change_of(batch, f"{path}.to_out.0", size, depth=own.depth),
         window=window,
         regional=keys[:, :, window:] if takes_maps else None,
     )
@@ -270,169 +175,6 @@ def _of_rows(batch: Batch, parts: Sequence[Tensor]) -> Tensor:
     ]
     rows = batch.over_rows([part[sides] for part in padded])
     return rows.expand(len(batch.sides) * len(batch.conditionings), -1, -1, -1)
-
-
-@dataclass(frozen=True)
-class _PromptsOfCells:
-    """Which prompt each cell attends to, as `CrossInputs` has it."""
-
-    mask: Tensor | None
-    depth: int
-    weights: Tensor | None
-
-
-def _prompts_of_cells(batch: Batch, size: Size) -> _PromptsOfCells:
-    regional, device = batch.regional, batch.base.device
-    masks = [_masks(batch, layout, size) for layout in batch.layouts]
-    if not (regional.injection and any(len(mask) for mask in masks)):
-        return _PromptsOfCells(None, 1, None)
-    depth = max(_depth(mask) for mask in masks)
-    places = max(layout.window * (1 + len(layout.regions)) for layout in batch.layouts)
-    biased = bool(regional.word_bias or regional.subject_bias)
-    added, weights = [], []
-    for layout, mask in zip(batch.layouts, masks, strict=True):
-        chosen = [_chosen(mask, number) for number in range(depth)]
-        prompts = torch.cat([torch.cat([(~one.any(dim=0))[None], one]) for one in chosen], dim=1)
-        visible = prompts.T.repeat_interleave(layout.window, dim=1)
-        # Fused attention wants rows of a mask to begin at multiples of 16 values.
-        scores = torch.full((1, 1, len(visible), -(-places // 16) * 16), -torch.inf)
-        scores[0, 0, :, : visible.shape[1]].masked_fill_(visible, 0)
-        sides = scores.repeat(len(batch.sides), 1, 1, 1) if biased else scores
-        if biased and POSITIVE in batch.sides:
-            _add_biases(sides[batch.sides.index(POSITIVE), 0], layout, regional, bool(mask.any()))
-        added.append(sides.to(device, batch.base.dtype)[..., :places])
-        by_region = mean_weights(mask.float())
-        weight = torch.stack([(by_region * one).sum(dim=0) for one in chosen])
-        weight[0] += (~mask.any(dim=0)).float()
-        weights.append(weight[None, :, :, None].to(device, batch.base.dtype))
-    return _PromptsOfCells(
-        batch.over_rows(added), depth, batch.over_rows(weights) if depth > 1 else None
-    )
-
-
-def _add_biases(scores: Tensor, layout: Conditioning, regional: Regional, has_boxes: bool) -> None:
-    """Add the biases of some words to (depth * cells, places) scores, in place."""
-    if has_boxes:
-        scores[:, list(layout.subjects)] += regional.subject_bias
-    for number, region in enumerate(layout.regions, 1):
-        places = [number * layout.window + place for place in region.places]
-        scores[:, places] += regional.word_bias
-
-
-def _masks(batch: Batch, layout: Conditioning, size: Size) -> Tensor:
-    """(regions, cells): which cells each region's prompt acts in; none without injection."""
-    boxes = [one.region.box for one in layout.regions]
-    masks = box_masks(boxes, *size).flatten(1).bool()
-    return masks if batch.regional.injection else torch.zeros_like(masks)
-
-
-def _depth(masks: Tensor) -> int:
-    """How many regions hold a cell at most, and at least 1."""
-    return max(int(masks.sum(dim=0).max()) if len(masks) else 1, 1)
-
-
-def _chosen(masks: Tensor, number: int) -> Tensor:
-    """(regions, cells): for each cell the `number`th (from 0) of the regions that hold it."""
-    return masks & (masks.cumsum(dim=0) == number + 1)
-
-
-def _isolated_rows(batch: Batch, size: Size) -> tuple[IsolatedRows, ...]:
-    return tuple(
-        (batch.rows_of(layout), _isolation_of(batch, layout, size)) for layout in batch.layouts
-    )
-
-
-def _isolation_of(batch: Batch, layout: Conditioning, size: Size) -> Tensor | Isolation | None:
-    boxes = _boxes(batch, layout, size)
-    device, dtype = batch.base.device, batch.base.dtype
-    if batch.grouped:
-        return isolation(boxes, *size, device, batch.closed)
-    mask = free_keys(boxes, *size, device, dtype, batch.closed)
-    isolating = batch.regional.isolation and len(layout.regions) >= (1 if batch.closed else 2)
-    if mask is None and isolating:  # boxes too small for this map: a compiled graph wants a mask
-        cells = size[0] * size[1]
-        return torch.zeros(1, 1, cells, cells, device=device, dtype=dtype)
-    return mask
-
-
-def _isolating_bias(batch: Batch, layout: Conditioning, size: Size) -> Tensor | None:
-    """(cells, cells) to add to scores in float32, as the released sampler adds it."""
-    boxes = _boxes(batch, layout, size)
-    if len(boxes) < (1 if batch.closed else 2):
-        return None
-    return blocked_counts(boxes, *size, batch.base.device, batch.closed) * BLOCKED
-
-
-def _boxes(batch: Batch, layout: Conditioning, size: Size) -> list[Cells]:
-    """The cells of the regions that are isolated from each other."""
-    if not batch.regional.isolation:
-        return []
-    found = (cells_of(one.region.box, *size) for one in layout.regions)
-    return [cells for cells in found if cells is not None]
-
-
-def _change(
-    batch: Batch,
-    path: str,
-    size: Size,
-    acts: bool | None = None,
-    only_where_changed: bool = False,
-    depth: int = 1,
-) -> SideBySide | None:
-    """What all owners change of one map, each where it acts; None where nobody changes it.
-
-    acts: whether the regions' changes of this map act, each in its box; None: as injection says.
-    If so, the canvas's change acts outside the boxes; if not, everywhere. With only_where_changed
-    it also acts everywhere when no region changes this map.
-    depth: as in `CrossInputs`, for a map that reads its queries.
-    """
-    acts = batch.regional.injection if acts is None else acts
-    changes: list[LowRank | None] = []
-    inside = []
-    for layout in batch.layouts:
-        canvas, *regions = (changes_of.get(path) for changes_of in layout.changes)
-        inside.append(acts and (not only_where_changed or any(regions)))
-        changes += [canvas, *(regions if inside[-1] else [None] * len(regions))]
-    if not any(changes):
-        return None
-    if inside == [False]:
-        return side_by_side(changes, None)
-    key = ("weights", size, depth, tuple(inside), batch.rows_key())
-    return side_by_side(changes, batch.once(key, lambda: _spread(batch, size, depth, inside)))
-
-
-def _spread(batch: Batch, size: Size, depth: int, inside: Sequence[bool]) -> Tensor:
-    """(rows or 1, depth * cells, owners of all layouts): how much of each change acts where.
-
-    inside: for each layout, whether its regions' changes act, and its canvas's outside the boxes
-    only.
-    """
-    owners = sum(len(layout.changes) for layout in batch.layouts)
-    spread, start = [], 0
-    for layout, acts in zip(batch.layouts, inside, strict=True):
-        whole = torch.zeros(1, depth * size[0] * size[1], owners)
-        stop = start + len(layout.changes)
-        if acts:
-            whole[0, :, start:stop] = _weights(batch, layout, size, depth)
-        else:
-            whole[0, : size[0] * size[1], start] = 1
-        spread.append(whole)
-        start = stop
-    return batch.over_rows(spread).to(batch.base.device)
-
-
-def _weights(batch: Batch, layout: Conditioning, size: Size, depth: int) -> Tensor:
-    """(depth * cells, owners): how much of each owner's change acts in a cell."""
-    masks = _masks(batch, layout, size)
-    by_region = mean_weights(masks.float())
-    outside = (~masks.any(dim=0)).float()[None]
-    if depth == 1:
-        return torch.cat([outside, by_region]).T
-    parts = []
-    for number in range(depth):
-        canvas = outside if number == 0 else torch.zeros_like(outside)
-        parts.append(torch.cat([canvas, by_region * _chosen(masks, number)]))
-    return torch.cat(parts, dim=1).T
 
 
 def _joint(changes: Mapping[str, SideBySide]) -> Joint | None:

@@ -13,7 +13,8 @@ from toolkit.backbones.unet.attention import Composing, Maps, MapsComplete
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.conditioning import NEGATIVE, POSITIVE, Conditioning
 from toolkit.backbones.unet.controls import ControlNetInput, weighted
-from toolkit.backbones.unet.inputs import Batch, PassInputs, pass_inputs
+from toolkit.backbones.unet.inputs import PassInputs, pass_inputs
+from toolkit.backbones.unet.rows import Batch
 
 
 class Passes:
