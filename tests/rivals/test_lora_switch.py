@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, Conditioning, Passes
+from toolkit.backbones import Base, Conditioning
 from toolkit.backbones.prompts import Prompt
 from toolkit.backbones.unet.conditioning import condition
 from toolkit.concept import Concept
@@ -73,7 +73,7 @@ def test_composite(
     facts, tensors = lora_composite_case.facts, lora_composite_case.tensors
     own = [concepts[name] for name in facts["concepts"]]
     views = views_of(reference_base, composited(own, strengths(facts)), facts)
-    passes = Passes(reference_base, views, ALONE)
+    passes = reference_base.passes(views, ALONE)
     scheduler = reference_base.scheduler(facts["steps"])
     latents = tensors["initial"] * scheduler.init_noise_sigma
     everyone = latents.expand(len(views), -1, -1, -1)
