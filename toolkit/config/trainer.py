@@ -1,9 +1,13 @@
 """Which arguments Lightning's Trainer takes, read from its source: importing it takes seconds."""
 
 import ast
+import os
+import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from toolkit.errors import InputError
 from toolkit.text.suggest import nearest
@@ -16,6 +20,10 @@ RESERVED = {
     "max_steps": "use training.steps=",
 }
 """Arguments that the commands set themselves, and what to type instead."""
+
+_DEVICE_FILES = ("nvidia*", "dxg", "kfd", "nvhost-gpu", "nvgpu")
+"""What Linux has in /dev for NVIDIA's GPUs, under Windows (WSL), for AMD's, and for Jetsons."""
+_OF_SEVERAL = ("WORLD_SIZE", "LOCAL_RANK", "SLURM_NTASKS")
 
 
 @cache
@@ -44,3 +52,43 @@ def check_trainer_argument(name: str) -> None:
             f"({nearest(f'trainer.{name}', known)})",
             f"trainer.{name}",
         )
+
+
+def check_gpu(arguments: Mapping[str, Any]) -> None:
+    """Raise InputError where a GPU is asked for, and the machine has none for sure.
+
+    Where there may be one, Lightning tells whether it can be used: importing it takes seconds.
+    """
+    asked = arguments.get("accelerator")
+    if asked in ("gpu", "cuda") and not _may_have_gpu():
+        raise InputError(
+            f"trainer.accelerator={asked}: there is no GPU here that can be used; trainer=cpu, or "
+            "trainer=auto for a GPU only where there is one",
+            "trainer.accelerator",
+        )
+
+
+def is_plain(arguments: Mapping[str, Any]) -> bool:
+    """Whether one process runs in float32 with these arguments, on whatever machine.
+
+    What results then record of the trainer is known before Lightning is imported.
+    """
+    plain = {
+        "accelerator": ("auto", "cpu"),
+        "devices": (1,),
+        "num_nodes": (1,),
+        "strategy": ("auto",),
+    }
+    return (
+        all(name in plain and value in plain[name] for name, value in arguments.items())
+        and arguments.get("devices") == 1
+        and not any(name in os.environ for name in _OF_SEVERAL)
+    )
+
+
+def _may_have_gpu() -> bool:
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return sys.platform != "linux" or any(
+        file for pattern in _DEVICE_FILES for file in Path("/dev").glob(pattern)
+    )

@@ -1,12 +1,8 @@
 """Boxes as cells of a feature map."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-
-import torch
-from torch import Tensor
 
 from toolkit.layout.layout import Box
 
@@ -41,28 +37,6 @@ def cells_of(box: Box, height: int, width: int) -> Cells | None:
     if top >= bottom or left >= right:
         return None
     return Cells(top, bottom, left, right)
-
-
-def cell_mask(cells: Cells | None, height: int, width: int) -> Tensor:
-    """(height, width), 1.0 in the cells and 0.0 elsewhere, on the CPU."""
-    mask = torch.zeros(height, width)
-    if cells is not None:
-        mask[cells.top : cells.bottom, cells.left : cells.right] = 1
-    return mask
-
-
-def box_masks(boxes: Sequence[Box], height: int, width: int) -> Tensor:
-    """(boxes, height, width), 1.0 in each box's cells and 0.0 elsewhere, on the CPU."""
-    masks = [cell_mask(cells_of(box, height, width), height, width) for box in boxes]
-    return torch.stack(masks) if masks else torch.zeros(0, height, width)
-
-
-def shares_of(masks: Tensor) -> Tensor:
-    """(boxes, height, width): 1 / (boxes that hold the cell) in a box, 0 elsewhere.
-
-    masks: what `box_masks` gives.
-    """
-    return masks / masks.sum(dim=0).clamp(min=1)
 
 
 def _first(edge: float) -> int:

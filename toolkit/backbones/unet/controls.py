@@ -18,7 +18,8 @@ from torch import Tensor
 from toolkit.backbones import Base
 from toolkit.backbones.source import offline_copy
 from toolkit.errors import InputError
-from toolkit.images.pictures import pixels_of, read_picture
+from toolkit.images.pictures import read_picture
+from toolkit.images.tensors import pixels_of
 from toolkit.layout.cells import cells_of
 from toolkit.layout.layout import Condition, ConditionType, Layout
 

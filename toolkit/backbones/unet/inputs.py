@@ -25,7 +25,8 @@ from toolkit.backbones.unet.isolation import (
     isolation,
 )
 from toolkit.backbones.unet.sites import AttentionLayer, map_size_of
-from toolkit.layout.cells import Cells, box_masks, cells_of, shares_of
+from toolkit.layout.cells import Cells, cells_of
+from toolkit.layout.masks import box_masks, shares_of
 
 Made = TypeVar("Made")
 
