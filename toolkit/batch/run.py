@@ -43,6 +43,7 @@ from toolkit.config.schema import (
     SampleConfig,
     SamplingConfig,
 )
+from toolkit.config.trainer_values import Work
 from toolkit.errors import RunError, one_line
 from toolkit.layout.files import Rejected
 from toolkit.layout.layout import Layout
@@ -50,7 +51,7 @@ from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import CheckedTrainer, Work, check_trainer
+from toolkit.trainer import CheckedTrainer, check_trainer
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from toolkit.batch.failures import tell_rejected
 from toolkit.batch.journal import Item, is_done, recipe_of
 from toolkit.batch.report import end_of_composing, report, tell_there
 from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig, SamplingConfig
-from toolkit.config.trainer import check_gpu, is_plain
+from toolkit.config.trainer import check_early, is_plain
+from toolkit.config.trainer_values import Work
 from toolkit.methods import Method
 from toolkit.methods.lora_composer import PUBLISHED
 
@@ -27,7 +28,7 @@ def composed_already(config: ComposeConfig) -> int | None:
     None, too, where only Lightning or the loaded base can tell. Raises InputError for what is wrong
     and can be told without them.
     """
-    check_gpu(config.trainer.arguments)
+    check_early(config.trainer.arguments, Work.COMPOSE)
     asked = asked_to_compose(config)
     items = [Item(layout, seed) for layout in asked.usable for seed in config.seeds]
     folder = composition_folder(config)
@@ -44,7 +45,7 @@ def composed_already(config: ComposeConfig) -> int | None:
 
 def sampled_already(config: SampleConfig) -> int | None:
     """End `toolkit sample` with its exit code if nothing is left to make; else None."""
-    check_gpu(config.trainer.arguments)
+    check_early(config.trainer.arguments, Work.COMPOSE)
     asked = asked_to_sample(config)
     items = [Item(layout, seed) for layout in asked.usable for seed in config.seeds]
     folder = sample_folder(config)

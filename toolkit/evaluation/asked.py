@@ -6,7 +6,8 @@ from pathlib import Path
 from toolkit.batch.asked import Asked, asked_to_compose
 from toolkit.config.lookup import choices, find_config, find_dataset
 from toolkit.config.schema import EvaluateConfig
-from toolkit.config.trainer import check_gpu
+from toolkit.config.trainer import check_early
+from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable
 from toolkit.layout.layout import is_file
@@ -25,7 +26,7 @@ def check_asked(config: EvaluateConfig) -> Asked:
     Raises InputError for all that can be told without torch: a wrong layout, a concept that is not
     trained or has no images, a base that is none, a judge that is not there.
     """
-    check_gpu(config.trainer.arguments)
+    check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
     asked = asked_to_compose(config.compositions[0])
     if not asked.files:

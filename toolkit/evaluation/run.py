@@ -12,6 +12,7 @@ from toolkit.batch.journal import Item, error_of
 from toolkit.batch.run import compose
 from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import EvaluateConfig
+from toolkit.config.trainer_values import Work
 from toolkit.errors import RunError
 from toolkit.evaluation.asked import check_asked
 from toolkit.evaluation.calibration import Calibration, Portraits, calibrate, embed_references
@@ -26,7 +27,7 @@ from toolkit.layout.layout import Layout
 from toolkit.tracking.figures import save_figure
 from toolkit.tracking.wandb import start_run
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import Work, check_trainer
+from toolkit.trainer import check_trainer
 
 log = logging.getLogger(__name__)
 

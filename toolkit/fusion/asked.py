@@ -12,7 +12,8 @@ from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.concept.stored import concept_path, name_in, training_of
 from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import FuseConfig
-from toolkit.config.trainer import check_gpu, is_plain
+from toolkit.config.trainer import check_early, is_plain
+from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
 
@@ -29,7 +30,7 @@ def check_asked(config: FuseConfig) -> None:
     That is a concept that is not trained, a base that is none, or the name of a concept that is no
     fusion.
     """
-    check_gpu(config.trainer.arguments)
+    check_early(config.trainer.arguments, Work.COMPOSE)
     path = fused_file(config)
     check_writable(path.parent)
     check_local(config.model.path)

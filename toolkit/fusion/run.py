@@ -11,6 +11,7 @@ from tqdm import tqdm
 from toolkit.backbones import load_base
 from toolkit.concept.file import load_concept, save_concept
 from toolkit.config.schema import FuseConfig
+from toolkit.config.trainer_values import Work
 from toolkit.fusion.asked import (
     FINGERPRINT,
     check_asked,
@@ -22,7 +23,7 @@ from toolkit.fusion.asked import (
 )
 from toolkit.fusion.fusion import fuse, work_of
 from toolkit.fusion.store import Store
-from toolkit.trainer import Work, check_trainer
+from toolkit.trainer import check_trainer
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.concept.stored import concept_path, training_of
 from toolkit.config.schema import TrainConfig
-from toolkit.config.trainer import check_gpu, is_plain
+from toolkit.config.trainer import check_early, is_plain
+from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
 from toolkit.training.concept_folder import (
@@ -40,7 +41,7 @@ class Circumstances:
 
 def check_asked(config: TrainConfig) -> ConceptFolder:
     """The concept's folder. Raises InputError for all that can be told without torch."""
-    check_gpu(config.trainer.arguments)
+    check_early(config.trainer.arguments, Work.TRAIN)
     check_writable(training_folder(config))
     check_writable(concept_file(config).parent)
     _check_prompts(config.training.sample_prompts, config.concept.name)

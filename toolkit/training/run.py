@@ -14,8 +14,9 @@ from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig
+from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
-from toolkit.trainer import CheckedTrainer, Work, check_trainer
+from toolkit.trainer import CheckedTrainer, check_trainer
 from toolkit.training.asked import (
     Circumstances,
     check_asked,
