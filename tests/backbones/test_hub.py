@@ -84,7 +84,9 @@ def test_a_hub_that_does_not_answer_is_waited_for_in_vain_for_seconds_only(
 
 
 def test_what_no_model_can_be_called_is_not_asked_for() -> None:
-    assert "is no name that a model" in str(source.refusal("a/b/c", "model_index.json"))
+    assert "no model on https://huggingface.co can be called so" in str(
+        source.refusal("a/b/c", "model_index.json")
+    )
 
 
 def test_a_clip_that_is_not_on_the_hub_is_one_line(hub: None) -> None:

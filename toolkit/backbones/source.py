@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from toolkit.backbones.families import SUPPORTED, family_of, is_lora, whole_part
 from toolkit.contents import PICKLE, SAFETENSORS, ZIP, content_of
-from toolkit.errors import InputError, shortened
+from toolkit.errors import InputError
 from toolkit.text.files import read_text
 from toolkit.text.json_values import read_json
 
@@ -169,7 +169,7 @@ def refusal(hub_id: str, file: str) -> str | None:
     try:
         url = hf_hub_url(hub_id, file)
     except HFValidationError:
-        return f"{shortened(hub_id)!r} is no name that a model on {hub} can have: {folder}"
+        return f"no model on {hub} can be called so: {folder}"
     try:
         _in_time(partial(_ask, url))
     except GatedRepoError:
