@@ -24,12 +24,12 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], list[Any]]:
     def replace(function: Work) -> list[Any]:
         seen: list[Any] = []
 
-        def record(config: Any) -> Any:
+        def record(config: Any, *given: Any) -> Any:
             seen.append(config)
             return function(config)
 
-        entries = {"check": lambda config: None}
-        monkeypatch.setattr(cli, "_entry", lambda module, name: entries.get(name, record))
+        monkeypatch.setattr(cli, "_light", lambda module, name: lambda config, *given: None)
+        monkeypatch.setattr(cli, "_entry", lambda module, name: record)
         return seen
 
     return replace

@@ -9,8 +9,9 @@ from PIL import Image
 from toolkit.batch import run as composition
 from toolkit.cli import main
 from toolkit.config.trainer import RESERVED, trainer_arguments
+from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
-from toolkit.trainer import Work, check_trainer
+from toolkit.trainer import check_trainer
 from toolkit.training import run as training
 
 WORDS, SWITCH, WHOLE = ("foo", "[a, b]", "1.5"), ("foo", "2", "[]"), ("x", "1.5", "-5")

@@ -4,8 +4,9 @@ What a notebook needs is imported from here, as `from toolkit import load_base, 
 is loaded when it is first asked for, so that `import toolkit` and the commands' help take no torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from toolkit.lazy import loader
 
 if TYPE_CHECKING:
     from toolkit.backbones import Base as Base
@@ -53,16 +54,9 @@ _NAMES = {
     "toolkit.methods.lora_composer": ("BALANCED", "PAPER", "PUBLISHED"),
     "toolkit.sampling": ("Step", "denoise", "initial_noise"),
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
-    return found
+__all__ = sorted(name for held in _NAMES.values() for name in held)
+__getattr__ = loader(__name__, _NAMES)
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from toolkit.config.arguments import split_arguments
 from toolkit.config.commands import (
     COMPOSE,
     EVALUATE,
@@ -29,6 +30,7 @@ from toolkit.config.commands import (
     read_train,
 )
 from toolkit.config.help import describe, describe_groups
+from toolkit.config.lookup import choices
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import DISK_IS_FULL
 from toolkit.text.suggest import nearest
@@ -101,22 +103,28 @@ def _run(arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise InputError(f"unknown command {name!r} ({nearest(name, COMMANDS)})")
     if {"-h", "--help"} & set(rest):
-        return _show(_help(name))
+        return _show(_help(name, rest))
     return COMMANDS[name].run(rest)
 
 
 def _train(arguments: Sequence[str]) -> int:
     configs = read_train(arguments)
-    for config in configs:
-        _entry("toolkit.training.run", "check")(config)
+    given = [_light("toolkit.training.asked", "check_asked")(config) for config in configs]
+    left = []
+    for config, folder in zip(configs, given, strict=True):
+        path = _light("toolkit.training.asked", "trained_already")(config, folder)
+        if path is None:
+            left.append((config, folder))
+        else:
+            _say(f"{config.concept.name}: {path}")
     code = DONE
-    for config in configs:
+    for number, (config, folder) in enumerate(left):
         try:
-            path = _entry("toolkit.training.run", "train")(config)
+            path = _entry("toolkit.training.run", "train")(config, folder)
         except Stopped:
             raise
         except (InputError, RunError) as error:
-            if isinstance(error, InputError) and config is configs[0]:
+            if isinstance(error, InputError) and number == 0:
                 raise
             code = _fail(f"{config.concept.name}: {error}", FAILED)
         else:
@@ -126,7 +134,9 @@ def _train(arguments: Sequence[str]) -> int:
 
 def _compose(arguments: Sequence[str]) -> int:
     config = read_compose(arguments)
-    code: int = _entry("toolkit.batch.run", "compose")(config)
+    code: int | None = _light("toolkit.batch.there", "composed_already")(config)
+    if code is None:
+        code = _entry("toolkit.batch.run", "compose")(config)
     if code == DONE:
         _say(f"pictures: {config.output_dir / 'compose' / config.method_name}")
     return code
@@ -134,7 +144,9 @@ def _compose(arguments: Sequence[str]) -> int:
 
 def _sample(arguments: Sequence[str]) -> int:
     config = read_sample(arguments)
-    code: int = _entry("toolkit.batch.run", "sample")(config)
+    code: int | None = _light("toolkit.batch.there", "sampled_already")(config)
+    if code is None:
+        code = _entry("toolkit.batch.run", "sample")(config)
     if code == DONE:
         _say(f"pictures: {config.output_dir / 'sample' / config.model.name / config.concept}")
     return code
@@ -142,6 +154,7 @@ def _sample(arguments: Sequence[str]) -> int:
 
 def _evaluate(arguments: Sequence[str]) -> int:
     config = read_evaluate(arguments)
+    _light("toolkit.evaluation.asked", "check_asked")(config)
     code: int = _entry("toolkit.evaluation.run", "evaluate")(config)
     _say(f"scores and figures: {config.output_dir / 'evaluation'}")
     return code
@@ -149,6 +162,7 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 def _import(arguments: Sequence[str]) -> int:
     config = read_import(arguments)
+    _light("toolkit.exchange", "check_import")(config)
     path = _entry("toolkit.exchange", "import_concept")(config)
     _say(f"{config.name}: {path}")
     return DONE
@@ -156,6 +170,7 @@ def _import(arguments: Sequence[str]) -> int:
 
 def _export(arguments: Sequence[str]) -> int:
     config = read_export(arguments)
+    _light("toolkit.exchange", "check_export")(config)
     written = _entry("toolkit.exchange", "export_concept")(config)
     for path in written.files:
         _say(f"{config.concept}: {path}")
@@ -166,7 +181,10 @@ def _export(arguments: Sequence[str]) -> int:
 
 def _fuse(arguments: Sequence[str]) -> int:
     config = read_fuse(arguments)
-    path = _entry("toolkit.fusion.run", "fuse_concepts")(config)
+    _light("toolkit.fusion.asked", "check_asked")(config)
+    path = _light("toolkit.fusion.asked", "fused_already")(config)
+    if path is None:
+        path = _entry("toolkit.fusion.run", "fuse_concepts")(config)
     _say(f"{config.fused_name}: {path}")
     return DONE
 
@@ -235,12 +253,17 @@ COMMANDS = {
 }
 
 
-def _entry(module: str, name: str) -> Callable[[Any], Any]:
+def _light(module: str, name: str) -> Callable[..., Any]:
+    """What a command can tell without torch; imported only now, so that help waits for less."""
+    entry: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return entry
+
+
+def _entry(module: str, name: str) -> Callable[..., Any]:
     """What does a command's work; imported only now, so that wrong input is told without torch."""
     if "toolkit.quiet" not in sys.modules:
         importlib.import_module("toolkit.quiet").quiet_libraries()
-    entry: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
-    return entry
+    return _light(module, name)
 
 
 def _overview() -> str:
@@ -253,8 +276,12 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _help(name: str) -> str:
+def _help(name: str, arguments: Sequence[str]) -> str:
+    """What `toolkit NAME --help` prints; `key=value` beside it are taken into account."""
     command = COMMANDS[name]
+    typed = split_arguments([argument for argument in arguments if "=" in argument])
+    if command.shape is TRAIN and typed.get("concept") not in choices("concept"):
+        typed.pop("concept", None)  # one's own, or several: they have no file to show
     examples = [f"  {example}" for example in command.examples]
     return "\n".join(
         [
@@ -262,7 +289,7 @@ def _help(name: str) -> str:
             "",
             *examples,
             "",
-            describe(command.shape),
+            describe(command.shape, typed),
         ]
     )
 

@@ -1,14 +1,41 @@
-"""`toolkit import` and `toolkit export`: from a checked config to a file."""
+"""`toolkit import` and `toolkit export`: from a checked config to a file.
+
+What converts is imported after the checks: it needs torch, and they do not.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from toolkit.backbones import load_base
-from toolkit.concept.file import concept_path, load_concept, save_concept
-from toolkit.concept.formats.read import read_foreign
-from toolkit.concept.formats.write import Written, write_foreign
+from toolkit.backbones.source import check_local
+from toolkit.concept.stored import concept_path
 from toolkit.config.schema import ExportConfig, ImportConfig
 from toolkit.errors import InputError
 from toolkit.files import check_writable
+
+if TYPE_CHECKING:
+    from toolkit.concept.formats.write import Written
+
+
+def check_import(config: ImportConfig) -> Path:
+    """Where the concept will be kept.
+
+    Raises InputError when a concept of that name is there already, or the base is none.
+    """
+    path = concept_path(config.output_dir, config.model.name, config.name)
+    if path.exists() and not config.overwrite:
+        raise InputError(f"{path} is there already: take another name, or overwrite=true")
+    check_writable(path.parent)
+    check_local(config.model.path)
+    return path
+
+
+def check_export(config: ExportConfig) -> Path:
+    """Where the concept is kept. Raises InputError when it is not there."""
+    path = concept_path(config.output_dir, config.model.name, config.concept)
+    check_writable(config.target.parent, "output_dir" if config.to is None else "to")
+    if not path.is_file():
+        raise InputError(f"no concept file {path}")
+    return path
 
 
 def import_concept(config: ImportConfig) -> Path:
@@ -17,11 +44,11 @@ def import_concept(config: ImportConfig) -> Path:
     Raises InputError for a file that cannot be read or does not fit, or when a concept of that name
     is there already.
     """
-    model = config.model
-    path = concept_path(config.output_dir, model.name, config.name)
-    if path.exists() and not config.overwrite:
-        raise InputError(f"{path} is there already: take another name, or overwrite=true")
-    check_writable(path.parent)
+    from toolkit.backbones import load_base
+    from toolkit.concept import save_concept
+    from toolkit.concept.formats.read import read_foreign
+
+    path, model = check_import(config), config.model
     base = load_base(model.path, model.name, guidance_downscale=model.guidance_downscale)
     concept = read_foreign(
         config.file,
@@ -36,8 +63,9 @@ def import_concept(config: ImportConfig) -> Path:
     return path
 
 
-def export_concept(config: ExportConfig) -> Written:
+def export_concept(config: ExportConfig) -> "Written":
     """Write a trained concept for other programs. Raises InputError when it is not there."""
-    path = concept_path(config.output_dir, config.model.name, config.concept)
-    check_writable(config.target.parent, "output_dir" if config.to is None else "to")
-    return write_foreign(load_concept(path), config.format, config.target)
+    from toolkit.concept import load_concept
+    from toolkit.concept.formats.write import write_foreign
+
+    return write_foreign(load_concept(check_export(config)), config.format, config.target)

@@ -1,27 +1,17 @@
 """Lightning's Trainer from what a person typed: what it refuses is told in a line, at once."""
 
-import math
 import os
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.plugins import Precision
 
-from toolkit.errors import InputError, one_line, shortened, within
-
-
-class Work(StrEnum):
-    """What a Trainer is made for."""
-
-    TRAIN = "train"
-    COMPOSE = "compose"
-
+from toolkit.config.trainer_values import Work, check_values
+from toolkit.errors import InputError, one_line, shortened
 
 _WITHOUT_EFFECT = {
     "check_val_every_n_epoch", "enable_autolog_hparams", "enable_checkpointing", "inference_mode",
@@ -47,24 +37,7 @@ _OURS: Mapping[str, Any] = {
     "inference_mode": False,
 }
 
-_LEAST = {
-    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "fast_dev_run": 0,
-    "gradient_clip_val": 0, "log_every_n_steps": 0, "min_epochs": 0, "min_steps": 0, "num_nodes": 1,
-    "num_sanity_val_steps": -1, "reload_dataloaders_every_n_epochs": 0,
-}  # fmt: skip
-"""What Lightning takes below these ends a run later, in a division by zero and its like."""
-
-_MOST = {"devices": 4096, "num_nodes": 65536}
 _MOST_ON_CPU = max(64, os.cpu_count() or 1)
-
-_CHOICES = {
-    "strategy": (
-        "auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true",
-    ),
-    "profiler": ("simple", "advanced", "pytorch", None),
-}  # fmt: skip
-"""Strategies with a process for each device, started from the same command: the others split or
-copy the base. Profilers that do not need an XLA device."""
 
 
 class BaseInThisType(Precision):
@@ -116,9 +89,7 @@ def check_trainer(typed: Mapping[str, Any], work: Work) -> CheckedTrainer:
 
     Raises InputError, with Lightning's own reason, naming the argument.
     """
-    for name, value in typed.items():
-        with within(f"trainer.{name}"):
-            _check_value(name, value, work)
+    check_values(typed, work, get_type_hints(Trainer.__init__))
     trainer = _construct(typed, _OURS)
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > _MOST_ON_CPU:
         raise InputError(
@@ -158,60 +129,3 @@ def _culprit(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
             continue
         return name
     return None
-
-
-def _check_value(name: str, value: Any, work: Work) -> None:
-    wanted = get_type_hints(Trainer.__init__)[name]
-    key = f"trainer.{name}={shortened(str(value))}"
-    if not _is_of(value, wanted):
-        words = " or ".join(_words(wanted))
-        raise InputError(
-            f"{key}: expected {words}" if words else f"{key}: it takes objects, not words"
-        )
-    choices = _CHOICES.get(name, (value,))
-    if value not in choices:
-        raise InputError(f"{key}: expected one of {', '.join(map(str, filter(None, choices)))}")
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(number, int | float):
-        if number < _LEAST.get(name, -math.inf):
-            raise InputError(f"{key}: must be at least {_LEAST[name]}")
-        if number > _MOST.get(name, math.inf):
-            raise InputError(f"{key}: must be at most {_MOST[name]}")
-    shares = ("limit_train_batches", "overfit_batches")
-    if work is Work.TRAIN and name in shares and isinstance(value, float) and value % 1:
-        raise InputError(f"{key}: give a whole number of batches; training has no last one")
-    if work is Work.TRAIN and name == "barebones" and value:
-        raise InputError(f"{key}: it switches off the measurements that training shows")
-    if work is Work.COMPOSE and name == "inference_mode" and value:
-        raise InputError(f"{key}: composing needs gradients of the latents")
-
-
-def _is_of(value: Any, wanted: Any) -> bool:
-    """Whether a value that was typed is of the type that an annotation wants."""
-    kind, parts = get_origin(wanted), get_args(wanted)
-    if kind in (Union, types.UnionType):
-        return any(_is_of(value, part) for part in parts)
-    if kind is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in parts)
-    if kind is list:
-        return isinstance(value, list) and all(_is_of(item, parts[0]) for item in value)
-    if kind is dict:
-        return isinstance(value, dict) and all(_is_of(item, parts[1]) for item in value.values())
-    if wanted is float:
-        return type(value) is float and math.isfinite(value)
-    return type(value) is wanted
-
-
-def _words(wanted: Any) -> list[str]:
-    """What an annotation wants, in words; nothing for objects."""
-    kind, parts = get_origin(wanted), get_args(wanted)
-    if kind in (Union, types.UnionType):
-        return list(dict.fromkeys(word for part in parts for word in _words(part)))
-    if kind is Literal:
-        return [str(choice) for choice in parts]
-    if kind is list:
-        return [f"a list of {word}s" for word in _words(parts[0])]
-    if kind is dict:
-        return ["{hours: 1, minutes: 30}"]
-    known = {int: "whole number", float: "number", str: "text", bool: "true or false"}
-    return [known[wanted]] if wanted in known else []

@@ -8,8 +8,9 @@ from toolkit.backbones import Base
 from toolkit.backbones.low_rank import side_by_side
 from toolkit.backbones.unet.isolation import BLOCKED, blocked_counts, isolation
 from toolkit.concept import Concept, LowRank
-from toolkit.layout.cells import Cells, cell_mask, mean_weights
+from toolkit.layout.cells import Cells
 from toolkit.layout.layout import Layout, Region
+from toolkit.layout.masks import cell_mask, mean_weights
 from toolkit.methods import LoraComposer, Method
 from toolkit.methods.lora_composer import BALANCED, PUBLISHED
 from toolkit.methods.plain import scales_of

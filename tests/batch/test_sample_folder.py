@@ -2,7 +2,7 @@
 
 import pytest
 
-from toolkit.batch.run import folder_of
+from toolkit.batch.asked import folder_of
 from toolkit.names import check_name
 
 PROMPTS = [

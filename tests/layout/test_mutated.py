@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from toolkit.batch.run import folder_of
+from toolkit.batch.asked import folder_of
 from toolkit.concept import Concept
 from toolkit.concept.concept import tokens_of
 from toolkit.config import read_compose, read_sample, read_train

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from toolkit.backbones.unet.isolation import blocked_counts, isolation
-from toolkit.layout.cells import Cells, cell_mask, cells_of
+from toolkit.layout.cells import Cells, cells_of
+from toolkit.layout.masks import cell_mask
 from toolkit.methods import constraints
 from toolkit.methods.constraints import Top
 from toolkit.methods.lora_composer import PAPER, PUBLISHED, LoraComposer

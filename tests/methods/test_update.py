@@ -7,8 +7,9 @@ import torch
 
 from toolkit.backbones import Base
 from toolkit.concept import Concept
-from toolkit.layout.cells import Cells, cell_mask
+from toolkit.layout.cells import Cells
 from toolkit.layout.layout import Layout, Region
+from toolkit.layout.masks import cell_mask
 from toolkit.methods.guidance import refine
 from toolkit.methods.lora_composer import BALANCED, LoraComposer
 from toolkit.methods.objective import worst_first

@@ -1,19 +1,30 @@
-"""Frozen diffusion models: what concepts are learned on and composed with."""
+"""Frozen diffusion models: what concepts are learned on and composed with.
 
-from toolkit.backbones.protocol import Backbone, Conditioning, Passes
-from toolkit.backbones.unet.base import Base
-from toolkit.backbones.unet.layerwise import CrossAttentionMaps
-from toolkit.backbones.unet.load import load_base
-from toolkit.backbones.unet.names import Part
-from toolkit.backbones.unet.text import TokenisedPrompt
+Each name is loaded when it is first asked for: what a base's files say needs no torch.
+"""
 
-__all__ = [
-    "Backbone",
-    "Base",
-    "Conditioning",
-    "CrossAttentionMaps",
-    "Part",
-    "Passes",
-    "TokenisedPrompt",
-    "load_base",
-]
+from typing import TYPE_CHECKING
+
+from toolkit.lazy import loader
+
+if TYPE_CHECKING:
+    from toolkit.backbones.protocol import Backbone as Backbone
+    from toolkit.backbones.protocol import Conditioning as Conditioning
+    from toolkit.backbones.protocol import Passes as Passes
+    from toolkit.backbones.unet.base import Base as Base
+    from toolkit.backbones.unet.layerwise import CrossAttentionMaps as CrossAttentionMaps
+    from toolkit.backbones.unet.load import load_base as load_base
+    from toolkit.backbones.unet.names import Part as Part
+    from toolkit.backbones.unet.text import TokenisedPrompt as TokenisedPrompt
+
+_NAMES = {
+    "toolkit.backbones.protocol": ("Backbone", "Conditioning", "Passes"),
+    "toolkit.backbones.unet.base": ("Base",),
+    "toolkit.backbones.unet.layerwise": ("CrossAttentionMaps",),
+    "toolkit.backbones.unet.load": ("load_base",),
+    "toolkit.backbones.unet.names": ("Part",),
+    "toolkit.backbones.unet.text": ("TokenisedPrompt",),
+}
+
+__all__ = sorted(name for held in _NAMES.values() for name in held)
+__getattr__ = loader(__name__, _NAMES)

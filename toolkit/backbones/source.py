@@ -1,16 +1,25 @@
 """What `model.path` names, told before anything heavy is loaded: which family, in which form."""
 
 import os
+import queue
 import shlex
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.utils import get_session
+from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from safetensors import SafetensorError, safe_open
 
 from toolkit.backbones.families import SUPPORTED, family_of, is_lora, whole_part
@@ -30,7 +39,7 @@ _FAMILIES = {
 }
 _OTHERS = ("text_encoder_2", "text_encoder_3", "transformer", "prior", "controlnet")
 _ONLY = f"only {SUPPORTED} can be used as a base"
-_SECONDS = 10
+_SECONDS = 8  # so that a line is there after ten
 
 
 @dataclass(frozen=True)
@@ -51,19 +60,31 @@ def find_source(path: str) -> Source:
 
     Raises InputError, saying what it is, for what is no base of a family we know.
     """
+    check_local(path)
     local = Path(path)
     if local.is_file():
-        _check_file(local)
         needed = f"{path} is a single file, whose configuration is taken from the hub"
         config = offline_copy(_CONFIG_OF_SINGLE_FILES, needed)
         return Source(path, True, None if config is None else str(config))
-    if not local.is_dir():
-        copy = offline_copy(path, f"{path} is no file or folder here")
-        if copy is None:
-            return Source(path)
-        local = copy
-    _check_folder(local)
-    return Source(str(local))
+    if local.is_dir():
+        return Source(path)
+    copy = offline_copy(path, f"{path} is no file or folder here")
+    if copy is None:
+        return Source(path)
+    _check_folder(copy)
+    return Source(str(copy))
+
+
+def check_local(path: str) -> None:
+    """Raise InputError for a file or folder that is no base of a family we know, saying what it is.
+
+    Nobody is asked over the network: what is neither may be the id of one on the hub.
+    """
+    local = Path(path)
+    if local.is_file():
+        _check_file(local)
+    elif local.is_dir():
+        _check_folder(local)
 
 
 def _check_file(path: Path) -> None:
@@ -77,7 +98,7 @@ def _check_file(path: Path) -> None:
     if content is not SAFETENSORS:
         raise InputError(f"{path} is {content or 'damaged, or no .safetensors file'}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             names = list(file.keys())
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a whole .safetensors file: {error}") from error
@@ -123,23 +144,72 @@ def check_index(index: dict[str, Any], where: str) -> None:
 
 
 def offline_copy(hub_id: str, needed: str, file: str = _INDEX) -> Path | None:
-    """Where a hub's model lies on this machine, if the hub cannot be reached; None if it can.
+    """Where a hub's model lies on this machine, if the hub does not give it; None if it does.
 
     needed: why it is looked for, as the message begins. file: one that every copy has.
-    Raises InputError when the hub cannot be reached, and the model is not here. Asking once takes
-    seconds, where the libraries would ask again for each file.
+    Raises InputError, saying why, when the hub does not give it, and the model is not here. Asking
+    once takes seconds, where the libraries would ask again for each file.
     """
+    why = refusal(hub_id, file)
+    if why is None:
+        return None
+    with suppress(HFValidationError):
+        copy = try_to_load_from_cache(hub_id, file)
+        if isinstance(copy, str):
+            return Path(copy).parent
+    raise InputError(f"{needed}, and {why}")
+
+
+def refusal(hub_id: str, file: str) -> str | None:
+    """Why a hub does not give a model, and what to do, known within seconds; None if it does.
+
+    file: one that the model must have.
+    """
+    hub, folder = constants.ENDPOINT, "give a diffusers folder that is here"
     try:
-        get_session().head(constants.ENDPOINT, timeout=_SECONDS)
-    except Exception as error:  # whichever library the hub's client speaks with
-        index = try_to_load_from_cache(hub_id, file)
-        if isinstance(index, str):
-            return Path(index).parent
-        raise InputError(
-            f"{needed}, and {constants.ENDPOINT} cannot be reached: check the network, or give a "
-            "diffusers folder that is here"
-        ) from error
+        url = hf_hub_url(hub_id, file)
+    except HFValidationError:
+        return f"no model on {hub} can be called so: {folder}"
+    try:
+        _in_time(partial(_ask, url))
+    except GatedRepoError:
+        return (
+            f"{hub}/{hub_id} wants a login: take its terms on that page, then run: hf auth login; "
+            f"or {folder}"
+        )
+    except RepositoryNotFoundError:
+        return f"there is no {hub_id} on {hub}, or it wants a login (hf auth login): {folder}"
+    except EntryNotFoundError:
+        return f"{hub}/{hub_id} has no {file}: {folder}"
+    except Exception:  # whichever library the hub's client speaks with
+        return f"{hub} cannot be reached: check the network, or {folder}"
     return None
+
+
+def _ask(url: str) -> None:
+    response = get_session().head(url, headers=build_hf_headers(), timeout=_SECONDS)
+    if response.status_code >= 400:  # what lies elsewhere is there as well
+        hf_raise_for_status(response)
+
+
+def _in_time(ask: Callable[[], None]) -> None:
+    """Run `ask`; TimeoutError after some seconds, also while a name server does not answer."""
+    answers: queue.Queue[Exception | None] = queue.Queue()
+
+    def run() -> None:
+        try:
+            ask()
+            answers.put(None)
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        error = answers.get(timeout=_SECONDS)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
 
 
 @contextmanager

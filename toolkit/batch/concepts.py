@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from toolkit.backbones import Base
-from toolkit.concept import Concept
-from toolkit.concept.file import concept_path, load_concept
-from toolkit.concept.formats.read import read_foreign
+from toolkit.concept.stored import concept_path
 from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import ModelConfig
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, is_file, name_of
 from toolkit.methods import Method
+
+if TYPE_CHECKING:
+    from toolkit.backbones import Base
+    from toolkit.concept import Concept
 
 
 def concept_files(
@@ -51,8 +53,11 @@ def _fusions(
     return paths
 
 
-def read_concept(concept: str, path: Path, base: Base) -> Concept:
+def read_concept(concept: str, path: Path, base: "Base") -> "Concept":
     """What a layout calls `concept`: trained here, or a file of any format that is known."""
+    from toolkit.concept.file import load_concept  # torch, which looking for files does not need
+    from toolkit.concept.formats.read import read_foreign
+
     if not is_file(concept):
         return load_concept(path)
     return read_foreign(path, name_of(concept), base)

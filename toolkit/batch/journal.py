@@ -5,14 +5,14 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 from pyarrow import parquet
 
-from toolkit.backbones import Base
+from toolkit.backbones.identity import Identity
 from toolkit.files import sha256_of, whole_file
 from toolkit.layout.layout import Layout
 from toolkit.layout.mapping import layout_to_mapping
@@ -72,7 +72,7 @@ class Recipe:
 
 
 def recipe_of(
-    base: Base,
+    base: Identity,
     layouts: Sequence[Layout],
     concepts: Mapping[str, Path],
     method: Method,
@@ -82,12 +82,7 @@ def recipe_of(
     """The recipe of a run; reads every concept's and condition's files once."""
     conditions = {path for layout in layouts for path in _condition_paths(layout)}
     return Recipe(
-        base={
-            "name": base.name,
-            "architecture": base.architecture,
-            "weights": base.weights,
-            "autoencoder": base.autoencoder,
-        },
+        base=asdict(base),
         concepts={name: sha256_of(path) for name, path in concepts.items()},
         conditions={path: _sha256_of_all(Path(path)) for path in conditions},
         method=record_of(method),

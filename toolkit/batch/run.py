@@ -1,9 +1,7 @@
 """`toolkit compose` and `toolkit sample`: from a checked config to files."""
 
-import hashlib
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,23 +10,28 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import pictures_that_fit
-from toolkit.backbones.source import find_source
-from toolkit.batch.concepts import concept_files, read_concept
+from toolkit.batch.asked import (
+    Asked,
+    asked_to_compose,
+    asked_to_sample,
+    composition_folder,
+    sample_folder,
+)
+from toolkit.batch.concepts import read_concept
 from toolkit.batch.data import Items
-from toolkit.batch.failures import tell_failures, write_failures
+from toolkit.batch.failures import tell_rejected
 from toolkit.batch.journal import (
     MANIFEST,
     Item,
     clear,
-    error_of,
     is_done,
     recipe_of,
     set_aside,
-    write_manifest,
 )
 from toolkit.batch.module import Composer
 from toolkit.batch.processes import several_processes, wait_for_the_others
 from toolkit.batch.progress import BatchProgress
+from toolkit.batch.report import end_of_composing, report, tell_there
 from toolkit.batch.signals import HeedSigterm, ended_by_sigterm
 from toolkit.batch.wandb_table import CompositionTable
 from toolkit.batch.writer import CompositionWriter
@@ -41,15 +44,15 @@ from toolkit.config.schema import (
     SampleConfig,
     SamplingConfig,
 )
-from toolkit.errors import InputError, RunError, one_line
-from toolkit.files import check_writable
-from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
+from toolkit.config.trainer_values import Work
+from toolkit.errors import RunError, one_line
+from toolkit.layout.files import Rejected
 from toolkit.layout.layout import Layout
 from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import CheckedTrainer, Work, check_trainer
+from toolkit.trainer import CheckedTrainer, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def compose(config: ComposeConfig) -> int:
     wrong, or all lines are.
     """
     job = _Job(
-        folder=config.output_dir / "compose" / config.method_name,
+        folder=composition_folder(config),
         output_dir=config.output_dir,
         model=config.model,
         method=config.method,
@@ -94,35 +97,18 @@ def compose(config: ComposeConfig) -> int:
         provenance=config.provenance,
     )
     _check_surroundings(job)
-    layouts = read_layouts(config.layouts)
-    lines = read_lines(config.layouts_file) if config.layouts_file else Lines({}, ())
-    if config.strict:
-        _refuse(lines.rejected)
-        layouts += lines.layouts.values()
-        lines = Lines({}, ())
-    usable = _usable(job, layouts, lines)
+    usable = _usable(job, asked_to_compose(config))
     items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
     made = _make(job, usable, items)
     if made is None:
         return 0  # another process reports
-    failed = _report(made, items, job.folder)
-    write_failures(job.folder, usable.rejected, failed)
-    log.info("manifest: %s", write_manifest(job.folder, config.method_name))
-    return 1 if failed or usable.rejected else 0
+    return end_of_composing(made, items, job.folder, config.method_name, usable.rejected)
 
 
 def sample(config: SampleConfig) -> int:
     """Pictures of one concept alone: a canvas that the concept shapes as its background."""
-    layout = Layout(
-        name=folder_of(config.prompt, config.concept),
-        prompt=config.prompt,
-        negative_prompt=config.negative_prompt,
-        width=config.width,
-        height=config.height,
-        background=config.concept,
-    )
     job = _Job(
-        folder=config.output_dir / "sample" / config.model.name / config.concept,
+        folder=sample_folder(config),
         output_dir=config.output_dir,
         model=config.model,
         method=PUBLISHED,
@@ -131,31 +117,18 @@ def sample(config: SampleConfig) -> int:
         logger=LoggerConfig(kind="none"),
     )
     _check_surroundings(job)
-    items = [Item(layout, seed) for seed in config.seeds]
-    made = _make(job, _usable(job, [layout], Lines({}, ())), items)
-    return 1 if made is not None and _report(made, items, job.folder) else 0
-
-
-def folder_of(prompt: str, concept: str) -> str:
-    """A folder's name for a prompt, no other prompt's.
-
-    Where it is more than the concept and small plain letters, a hash tells it from prompts that
-    differ in what is dropped, cut, or in another case (which some file systems do not tell apart).
-    """
-    kept = re.sub(r"[^\w-]+", "-", prompt).strip("-")
-    if re.fullmatch(rf"<{re.escape(concept)}>( [a-z0-9_]+)*", prompt) and len(kept) <= 60:
-        return kept
-    cut = kept.encode()[:120].decode(errors="ignore")
-    return f"{cut}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}".lstrip("-")
+    usable = _usable(job, asked_to_sample(config))
+    items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
+    made = _make(job, usable, items)
+    return 1 if made is not None and report(made, items, job.folder) else 0
 
 
 def _check_surroundings(job: _Job) -> None:
-    """Raise InputError for what can be wrong before a layout is read or the base loads."""
+    """Raise InputError for what can be wrong before a layout is read."""
     for remark in job.trainer.remarks:
         log.warning("%s", remark)
     if job.logger.kind == "wandb":
         check_wandb()
-    check_writable(job.folder)
 
 
 @dataclass(frozen=True)
@@ -169,38 +142,11 @@ class _Usable:
     files: Mapping[str, Path]
 
 
-def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
-    """Check every layout; wrong ones of `lines` are left out.
+def _usable(job: _Job, asked: Asked) -> _Usable:
+    """Check every layout on the loaded base; wrong ones of a layouts file are left out.
 
-    Raises InputError for the first wrong one of `layouts`, or when nothing is left.
+    Raises InputError for one that must be right, or when nothing is left.
     """
-    rejected = list(lines.rejected)
-    numbered = dict(lines.layouts)
-
-    def leave_out_wrong(check_one: Callable[[Layout], None]) -> None:
-        for number, layout in list(numbered.items()):
-            try:
-                check_one(layout)
-            except Exception as error:  # whatever it is, the other lines are not to suffer
-                rejected.append(Rejected(number, layout.name, one_line(error)))
-                del numbered[number]
-        if not layouts and not numbered:
-            _refuse(rejected)
-
-    if Path(job.model.path).exists():  # what is no base is told before what is not trained on it
-        find_source(job.model.path)
-
-    def check_and_note(layout: Layout) -> None:
-        for remark in check(layout, base, concepts):
-            remarks.setdefault(remark, []).append(layout.name)
-
-    remarks: dict[str, list[str]] = {}
-
-    def find_files(own: Sequence[Layout]) -> dict[str, Path]:
-        return concept_files(own, job.output_dir, job.model, job.method)
-
-    files = find_files(layouts)
-    leave_out_wrong(lambda own: files.update(find_files([own])))
     base = load_base(
         job.model.path,
         job.model.name,
@@ -208,20 +154,19 @@ def _usable(job: _Job, layouts: Sequence[Layout], lines: Lines) -> _Usable:
         dtype=job.trainer.dtype_of_base(job.model.dtype),
         compiled=job.model.compile,
     )
-    concepts = ConceptCache(files, partial(read_concept, base=base))
-    for layout in layouts:
-        check_and_note(layout)
-    leave_out_wrong(check_and_note)
+    concepts = ConceptCache(asked.files, partial(read_concept, base=base))
+    remarks: dict[str, list[str]] = {}
+
+    def check_and_note(layout: Layout) -> None:
+        for remark in check(layout, base, concepts):
+            remarks.setdefault(remark, []).append(layout.name)
+
+    asked.check_each(check_and_note)
     for remark, names in remarks.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         log.warning("layout %s%s: %s", names[0], more, remark)
-    wrong = sorted(rejected, key=lambda one: one.line)
-    for one in wrong[:_LISTED]:
-        log.warning("line %d is left out: %s", one.line, one.error)
-    if len(wrong) > _LISTED:
-        log.warning("and %d more lines: failures.jsonl will tell", len(wrong) - _LISTED)
-    usable = [*layouts, *numbered.values()]
-    return _Usable(usable, rejected, base, concepts, files)
+    tell_rejected(asked.rejected)
+    return _Usable(asked.usable, asked.rejected, base, concepts, asked.files)
 
 
 def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | None:
@@ -232,7 +177,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
     base = usable.base
     sampling = job.sampling
     recipe = recipe_of(
-        base,
+        base.identity,
         usable.layouts,
         usable.files,
         job.method,
@@ -240,8 +185,7 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         sampling.guidance_scale,
     )
     missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
-    if len(missing) < len(items):
-        log.info("%d of %d pictures are there already", len(items) - len(missing), len(items))
+    tell_there(items, missing)
     if not missing:
         return []
     module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
@@ -275,25 +219,3 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
     if together and not wait_for_the_others():
         log.warning("another process ended early; run the same command again for what it had")
     return missing if trainer.is_global_zero else None
-
-
-def _report(made: Sequence[Item], items: Sequence[Item], folder: Path) -> dict[Item, str]:
-    """List what was made now and tell what failed; why, by item."""
-    failed = {item: error for item in items if (error := error_of(item, folder)) is not None}
-    whole = [item for item in made if item not in failed]
-    if len(whole) <= _LISTED:
-        for item in whole:
-            log.info("%s", item.path(folder, ".png"))
-    tell_failures(failed)
-    return failed
-
-
-_LISTED = 64  # more lines than this nobody reads
-
-
-def _refuse(rejected: Sequence[Rejected]) -> None:
-    """Raise InputError for the first of wrong lines, if there is one."""
-    if rejected:
-        first = min(rejected, key=lambda wrong: wrong.line)
-        more = f" (and {len(rejected) - 1} more wrong lines)" if len(rejected) > 1 else ""
-        raise InputError(f"line {first.line} of the layouts file: {first.error}{more}")

@@ -13,7 +13,7 @@ from toolkit.batch.journal import DONE, FAILED, Recipe, clear, write_entry
 from toolkit.batch.module import Composition, failure
 from toolkit.batch.provenance import text_chunks
 from toolkit.files import DISK_IS_FULL, sha256_of, whole_file
-from toolkit.images.pictures import image_of
+from toolkit.images.tensors import image_of
 from toolkit.tracking.figures import attention_figure, loss_figure, save_figure
 
 log = logging.getLogger(__name__)

@@ -14,19 +14,13 @@ from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.backbones.unet.names import key_prefix
 from toolkit.concept.concept import Concept
+from toolkit.concept.stored import FORMAT, FORMAT_VERSION
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 
-FORMAT = "toolkit-concept"
-FORMAT_VERSION = "1"
 _EMBEDDINGS = "token_embeddings"
 _LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
-
-
-def concept_path(output_dir: Path, model: str, name: str) -> Path:
-    """Where the concept `name` of the base `model` is kept."""
-    return output_dir / "concepts" / model / f"{name}.safetensors"
 
 
 def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.float16) -> None:

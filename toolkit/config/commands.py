@@ -251,8 +251,11 @@ def _train_config(typed: Mapping[str, str]) -> TrainConfig:
     return build(TrainConfig, content)
 
 
-def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
-    """The config files' content with what was typed put over it."""
+def content_of(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
+    """The config files' content with what was typed put over it.
+
+    Raises InputError for an unknown key or choice, and for a value of another type.
+    """
     _check_keys(shape, typed)
     chosen = {group: typed[group] for group in shape.groups if group in typed}
     if "model.path" in typed:
@@ -261,14 +264,21 @@ def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
         _check_choice(group, name)
     content = composed(shape, chosen)
     _put_typed(shape, typed, content)
+    model = content["model"]
+    if "model.path" in typed and "model.name" not in typed:
+        model["name"] = base_name(typed["model.path"])
+    return content
+
+
+def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
+    """The same, with the command's own keys read, and the base found."""
+    content = content_of(shape, typed)
     content |= {
         own.field: own.read(content.pop(name))
         for name, own in shape.own.items()
         if content.get(name) is not None
     }
     model = content["model"]
-    if "model.path" in typed and "model.name" not in typed:
-        model["name"] = base_name(typed["model.path"])
     if isinstance(model.get("path"), str):
         model["path"] = find_base(model["path"])
     return content

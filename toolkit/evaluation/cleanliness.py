@@ -17,7 +17,7 @@ from torch import Tensor
 from toolkit.evaluation.pixels import crop
 from toolkit.evaluation.spoil import WAYS, spoilt
 from toolkit.evaluation.texture import Clean, blurred, fit, statistics
-from toolkit.images.pictures import pixels_of
+from toolkit.images.tensors import pixels_of
 from toolkit.layout.layout import Layout, Region
 
 log = logging.getLogger(__name__)

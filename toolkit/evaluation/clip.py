@@ -1,6 +1,7 @@
 """Any CLIP through transformers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
+from toolkit.backbones.source import offline_copy
 from toolkit.errors import InputError
 from toolkit.evaluation.pixels import batch_of
 
@@ -23,6 +25,8 @@ class ClipJudge:
     def __init__(self, name: str, path: str) -> None:
         """Load a folder or hub id; InputError when there is no CLIP."""
         self.name = name
+        if not Path(path).exists():
+            offline_copy(path, f"judge={name}: {path} is no folder here", "config.json")
         try:
             self.model = CLIPModel.from_pretrained(path).eval().requires_grad_(False)
             self.tokenizer = CLIPTokenizer.from_pretrained(path)

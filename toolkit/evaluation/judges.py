@@ -7,9 +7,10 @@ from typing import Protocol
 from PIL import Image
 from torch import Tensor
 
+from toolkit.evaluation.asked import SCORER
 from toolkit.evaluation.clip import ClipJudge
 from toolkit.evaluation.imagenet import ImageNetJudge
-from toolkit.evaluation.mini import SCORER, MiniJudge
+from toolkit.evaluation.mini import MiniJudge
 
 CLIP = "openai/clip-vit-base-patch32"
 

@@ -10,10 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from toolkit.errors import InputError
+from toolkit.evaluation.asked import SCORER, check_scorer
 from toolkit.evaluation.pixels import batch_of
-
-SCORER = "scorer"
 
 
 class MiniJudge:
@@ -24,11 +22,7 @@ class MiniJudge:
 
     def __init__(self, base: Path) -> None:
         """Load base/scorer and the base's text tower; InputError when it has no scorer."""
-        if not (base / SCORER).is_dir():
-            raise InputError(
-                f"judge=mini: {base} holds no scorer; judge=clip takes CLIP, judge=imagenet "
-                "features that come with a package"
-            )
+        check_scorer(base)
         self.vision = CLIPVisionModelWithProjection.from_pretrained(
             base / SCORER, dtype=torch.float32
         ).eval()

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
 
 from toolkit.backbones import Base
-from toolkit.config.lookup import choices, find_config, find_dataset
-from toolkit.errors import InputError
-from toolkit.images.pictures import image_of, pixels_of, read_mask, read_picture
-from toolkit.text.files import read_text
-from toolkit.text.yaml_values import read_yaml
+from toolkit.evaluation.asked import images_of
+from toolkit.images.pictures import read_mask, read_picture
+from toolkit.images.tensors import image_of, pixels_of
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
 
 PixelBox = tuple[int, int, int, int]
@@ -64,7 +61,7 @@ def read_references(concepts: Sequence[str]) -> dict[str, tuple[Reference, ...]]
     """
     return {
         name: tuple(
-            _reference(image) for image in read_concept_folder(_folder_of(name), name).images
+            _reference(image) for image in read_concept_folder(images_of(name), name).images
         )
         for name in concepts
     }
@@ -102,20 +99,3 @@ def _reference(image: ConceptImage) -> Reference:
         return Reference(picture, None)
     mask = read_mask(image.mask, image.path).point(lambda value: 255 * (value >= 128))
     return Reference(picture, mask.getbbox())
-
-
-def _folder_of(name: str) -> Path:
-    """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
-    images = Path("datasets") / name
-    if name in choices("concept"):
-        file = find_config("concept", name)
-        content = read_yaml(read_text(file), str(file))
-        if isinstance(content, dict) and "images" in content:
-            images = Path(str(content["images"]))
-    try:
-        return find_dataset(images)
-    except InputError as error:
-        raise InputError(
-            f"no images of {name} to compare with: write configs/concept/{name}.yaml with "
-            f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
-        ) from error

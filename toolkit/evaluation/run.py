@@ -8,12 +8,13 @@ import wandb
 from tqdm import tqdm
 
 from toolkit.backbones import load_base
-from toolkit.batch.concepts import concept_files
 from toolkit.batch.journal import Item, error_of
 from toolkit.batch.run import compose
 from toolkit.concept import Concept, load_concept
 from toolkit.config.schema import EvaluateConfig
-from toolkit.errors import InputError, RunError
+from toolkit.config.trainer_values import Work
+from toolkit.errors import RunError
+from toolkit.evaluation.asked import check_asked
 from toolkit.evaluation.calibration import Calibration, Portraits, calibrate, embed_references
 from toolkit.evaluation.clean_rows import CLEAN, clean_rows
 from toolkit.evaluation.figures import contact_sheet, score_figure
@@ -21,13 +22,12 @@ from toolkit.evaluation.judges import Judge, default_judges, load_judge
 from toolkit.evaluation.picture import score_picture
 from toolkit.evaluation.references import as_drawn, read_references
 from toolkit.evaluation.table import ScoreRow, table, write_rows
-from toolkit.files import check_writable, whole_file
-from toolkit.layout.files import read_layouts, read_lines
-from toolkit.layout.layout import Layout, is_file
+from toolkit.files import whole_file
+from toolkit.layout.layout import Layout
 from toolkit.tracking.figures import save_figure
 from toolkit.tracking.wandb import start_run
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import Work, check_trainer
+from toolkit.trainer import check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +41,10 @@ def evaluate(config: EvaluateConfig) -> int:
     check_trainer(config.trainer.arguments, Work.COMPOSE)
     if config.logger.kind == "wandb":
         check_wandb()
-    check_writable(config.output_dir / "evaluation")
-    layouts = read_layouts(config.layouts)
-    if config.layouts_file is not None:
-        layouts += read_lines(config.layouts_file).layouts.values()
-    names = list(dict.fromkeys(name for layout in layouts for name in layout.concepts))
-    if not names:
-        raise InputError("the layouts name no concept: there is nothing to compare with")
-    for name in filter(is_file, names):
-        raise InputError(f"{name} has no images to compare with: run toolkit import for it first")
-    files = concept_files(layouts, config.output_dir, config.model)
-    concepts = {name: load_concept(path) for name, path in files.items()}
-    references = read_references(names)
+    asked = check_asked(config)
+    layouts = asked.usable
+    concepts = {name: load_concept(path) for name, path in asked.files.items()}
+    references = read_references(list(asked.files))
     base = load_base(config.model.path, config.model.name, config.model.guidance_downscale)
     side = min(config.model.width, config.model.height)
     drawn = {

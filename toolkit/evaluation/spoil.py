@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolkit.evaluation.texture import blurred
-from toolkit.images.pictures import image_of, pixels_of
+from toolkit.images.tensors import image_of, pixels_of
 
 
 def noise(pixels: Tensor, generator: torch.Generator) -> Tensor:

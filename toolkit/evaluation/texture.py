@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.images.pictures import pixels_of
+from toolkit.images.tensors import pixels_of
 
 _SCALES = (1.0, 2.0, 4.0)
 """Deviations of the Gaussians between which the bands lie, in pixels."""

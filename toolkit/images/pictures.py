@@ -1,11 +1,9 @@
-"""Pictures and masks from files to tensors of the size that the base was trained at."""
+"""Pictures and masks from files, upright and in the size that is asked for."""
 
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from toolkit.errors import InputError
 from toolkit.images.depth import check_high_bytes, eight_bits, is_deep
@@ -69,18 +67,6 @@ def fit(
     place: where the cut lies along the side that is too long, 0 (left, top) to 1.
     """
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=place)
-
-
-def pixels_of(image: Image.Image) -> Tensor:
-    """(3, height, width) in 0..1 from an RGB picture, (1, height, width) from a mask."""
-    values = torch.from_numpy(np.array(image, dtype=np.float32)) / 255
-    return values[None] if values.ndim == 2 else values.permute(2, 0, 1)
-
-
-def image_of(pixels: Tensor) -> Image.Image:
-    """(3, height, width) in 0..1 to an 8-bit RGB picture."""
-    values = (pixels.cpu().permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return Image.fromarray(values)
 
 
 def _eight_bits(stored: Stored, path: Path) -> Image.Image:

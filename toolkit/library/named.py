@@ -7,9 +7,9 @@ import torch
 from toolkit import backbones
 from toolkit.backbones import Base
 from toolkit.concept import Concept
-from toolkit.concept.file import concept_path
 from toolkit.concept.file import load_concept as load_trained
 from toolkit.concept.formats.read import read_foreign
+from toolkit.concept.stored import concept_path
 from toolkit.config import SampleConfig, read_sample
 from toolkit.config.arguments import layout_files
 from toolkit.config.commands import COMPOSE, composed

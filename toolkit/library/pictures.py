@@ -16,7 +16,7 @@ from toolkit.concept import Concept
 from toolkit.config.arguments import seeds as read_seeds
 from toolkit.config.schema import SamplingConfig
 from toolkit.errors import InputError
-from toolkit.images.pictures import image_of
+from toolkit.images.tensors import image_of
 from toolkit.layout.layout import Layout, name_of
 from toolkit.library.named import load_method, settings_of
 from toolkit.methods import Method

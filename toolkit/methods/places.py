@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning
-from toolkit.layout.cells import Cells, box_masks, cell_mask, cells_of
+from toolkit.layout.cells import Cells, cells_of
+from toolkit.layout.masks import box_masks, cell_mask
 from toolkit.methods.constraints import Top, gaussian_weight, top_count
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
-from toolkit.layout.cells import box_masks, mean_weights
+from toolkit.layout.masks import box_masks, mean_weights
 from toolkit.methods.alternating import turn
 
 if TYPE_CHECKING:

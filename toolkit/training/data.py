@@ -12,7 +12,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
 from toolkit.backbones import Base
-from toolkit.images.pictures import fit, pixels_of, read_mask, read_picture
+from toolkit.images.pictures import fit, read_mask, read_picture
+from toolkit.images.tensors import pixels_of
 from toolkit.training.concept_folder import ConceptImage
 
 _ORDER, _STEP = 0, 1  # keep the two kinds of draws apart

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from toolkit.images.pictures import image_of
+from toolkit.images.tensors import image_of
 
 _MARGIN, _TEXT = 8, 14
 

@@ -1,10 +1,7 @@
 """`toolkit train` for one concept: from a checked config to a concept file."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,19 +12,23 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
 from toolkit.backbones.memory import check_memory
-from toolkit.concept import load_concept, save_concept
-from toolkit.concept.file import concept_path
+from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig
+from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
-from toolkit.files import check_writable, sha256_of
-from toolkit.trainer import CheckedTrainer, Work, check_trainer
-from toolkit.training.checkpoints import Checkpoints, Interrupted
-from toolkit.training.concept_folder import (
-    ConceptFolder,
-    ConceptImage,
-    names_concept,
-    read_concept_folder,
+from toolkit.trainer import CheckedTrainer, check_trainer
+from toolkit.training.asked import (
+    Circumstances,
+    check_asked,
+    concept_file,
+    is_trained,
+    settings_of,
+    tell,
+    tell_trained,
+    training_folder,
 )
+from toolkit.training.checkpoints import Checkpoints, Interrupted
+from toolkit.training.concept_folder import ConceptFolder, ConceptImage
 from toolkit.training.data import ConceptData, Draws, Views
 from toolkit.training.ed_lora import initial_embeddings
 from toolkit.training.measurements import Measurements, TimeLeft
@@ -36,54 +37,40 @@ from toolkit.training.sample_grids import SampleGrids
 
 logger = logging.getLogger(__name__)
 
-_NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 
-
-@dataclass(frozen=True)
-class Checked:
-    """What training begins with, once nothing is wrong that can be told before the base loads."""
-
-    trainer: CheckedTrainer
-    folder: ConceptFolder
-
-
-def check(config: TrainConfig) -> Checked:
-    """The Trainer's arguments and the concept's folder; InputError for all that is wrong so far."""
+def check(config: TrainConfig) -> CheckedTrainer:
+    """The Trainer's arguments, as Lightning takes them. Raises InputError for what it refuses."""
     trainer = check_trainer(config.trainer.arguments, Work.TRAIN)
     if config.logger.kind == "wandb":
         from toolkit.tracking.wandb_settings import check_wandb  # slow to import
 
         check_wandb()
-    check_writable(_folder(config))
-    check_writable(_file(config).parent)
-    _check_prompts(config.training.sample_prompts, config.concept.name)
-    folder = read_concept_folder(
-        config.concept.images, config.concept.name, config.training.skip_unreadable
-    )
-    return Checked(trainer, folder)
+    return trainer
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     """Train one concept, going on from its last checkpoint; returns its file.
 
+    given: the concept's folder, where it was read and checked already.
     Does nothing when the file is there and was made with the same settings, images and base.
     Raises InputError before anything heavy starts, RunError when training fails, and
     KeyboardInterrupt on Ctrl-C, after the checkpoint was saved.
     """
     concept, options = config.concept, config.training
     checked = check(config)
-    _tell(checked.folder)
-    images = checked.folder.images
-    for remark in checked.trainer.remarks:
+    given = check_asked(config) if given is None else given
+    rank_zero_only(tell)(given)
+    images = given.images
+    for remark in checked.remarks:
         logger.warning("%s", remark)
-    file, folder = _file(config), _folder(config)
-    trainer = checked.trainer.make(
+    file, folder = concept_file(config), training_folder(config)
+    trainer = checked.make(
         max_steps=options.steps, default_root_dir=folder, callbacks=_callbacks(config, folder)
     )
-    base = _load(config, checked.trainer.dtype_of_base(config.model.dtype))
-    settings = _settings(config, trainer, base, images)
-    if _is_done(file, settings):
-        logger.info("%s is already there, trained with these settings", file)
+    base = _load(config, checked.dtype_of_base(config.model.dtype))
+    settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
+    if is_trained(file, settings):
+        tell_trained(file)
         return file
     recorder = None
     if options.attention_regularisation > 0:
@@ -123,22 +110,6 @@ def train(config: TrainConfig) -> Path:
     return file
 
 
-@rank_zero_only
-def _tell(given: ConceptFolder) -> None:
-    """Say what there is to train on, and what in the folder is not used."""
-    logger.info("%s", given.inventory)
-    for warning in given.warnings:
-        logger.warning("%s", warning)
-
-
-def _file(config: TrainConfig) -> Path:
-    return concept_path(config.output_dir, config.model.name, config.concept.name)
-
-
-def _folder(config: TrainConfig) -> Path:
-    return config.output_dir / "runs" / "train" / config.model.name / config.concept.name
-
-
 def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     model = config.model
     base = load_base(
@@ -147,11 +118,7 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
         guidance_downscale=model.guidance_downscale,
         dtype=dtype,
     )
-    for side, pixels in (("width", model.width), ("height", model.height)):
-        if pixels % base.size_multiple:
-            raise InputError(
-                f"model.{side}={pixels}: must be a multiple of {base.size_multiple} for {base.name}"
-            )
+    base.sizes.check_training(model.width, model.height, base.name)
     check_memory("training", base, model.width, model.height, config.training.batch_size)
     if model.gradient_checkpointing:
         base.checkpoint_gradients()
@@ -226,42 +193,14 @@ def _how_far(trainer: Trainer, steps: int) -> str:
     )
 
 
-def _settings(
-    config: TrainConfig, trainer: Trainer, base: Base, images: Sequence[ConceptImage]
-) -> dict[str, str]:
-    """Everything the result depends on, for the record and to tell whether it must be made anew."""
-    chosen = {key: value for key, value in asdict(config.training).items() if key not in _NO_EFFECT}
-    chosen |= {
-        "class_word": config.concept.class_word,
-        "width": config.model.width,
-        "height": config.model.height,
-        "dtype": str(base.dtype).removeprefix("torch."),
-        "precision": trainer.precision,
-        "devices": trainer.world_size,
-        "accumulate_grad_batches": trainer.accumulate_grad_batches,
-        "gradient_clip_val": trainer.gradient_clip_val,
-        "base": f"{base.architecture} {base.weights}",
-        "images": _digest(images),
-    }
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
-    }
-
-
-def _digest(images: Sequence[ConceptImage]) -> str:
-    """Changes when an image, a mask, a caption or a repeat count does."""
-    facts = [
-        (sha256_of(image.path), image.caption, image.mask and sha256_of(image.mask), image.repeats)
-        for image in images
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _is_done(file: Path, settings: dict[str, str]) -> bool:
-    try:
-        return dict(load_concept(file).training) == settings
-    except InputError:
-        return False
+def _circumstances(trainer: Trainer, base: Base) -> Circumstances:
+    return Circumstances(
+        dtype=str(base.dtype).removeprefix("torch."),
+        precision=trainer.precision,
+        devices=trainer.world_size,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        gradient_clip_val=trainer.gradient_clip_val,
+    )
 
 
 def _checkpoint(folder: Path) -> Path:
@@ -284,15 +223,6 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
         return True
     logger.info("%s was made with other settings: training anew", checkpoint)
     return False
-
-
-def _check_prompts(prompts: Sequence[str], name: str) -> None:
-    for prompt in prompts:
-        if not names_concept(prompt, name):
-            raise InputError(
-                f"training.sample_prompts: {prompt!r} does not name the concept: "
-                f"write <{name}> in it"
-            )
 
 
 def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:

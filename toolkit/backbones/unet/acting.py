@@ -12,7 +12,7 @@ from toolkit.backbones.low_rank import LowRank, SideBySide, side_by_side
 from toolkit.backbones.unet.conditioning import Conditioning
 from toolkit.backbones.unet.hearing import chosen_of, masks_of
 from toolkit.backbones.unet.rows import Batch, Size
-from toolkit.layout.cells import mean_weights
+from toolkit.layout.masks import mean_weights
 
 
 def change_of(

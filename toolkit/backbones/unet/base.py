@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from toolkit.backbones import protocol
+from toolkit.backbones.identity import Identity
 from toolkit.backbones.injection import injected, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
 from toolkit.backbones.prompts import Prompt, Regional
+from toolkit.backbones.sizes import Sizes
 from toolkit.backbones.unet.attention import install
+from toolkit.backbones.unet.configuration import sizes_of
 from toolkit.backbones.unet.fingerprint import weights_fingerprint
 from toolkit.backbones.unet.foreign_names import ForeignNames
 from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
@@ -138,32 +141,30 @@ class Base:
     def latent_channels(self) -> int:
         return int(self.unet.config.in_channels)
 
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What canvases it can make."""
+        vae = None if self.vae is None else len(self.vae.config.block_out_channels)
+        return sizes_of(len(self.unet.config.block_out_channels), vae, self.guidance_downscale)
+
     @property
     def pixels_per_latent(self) -> int:
         """How many pixels high and wide one latent cell is."""
-        if self.vae is None:
-            return 8
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    @property
-    def size_multiple(self) -> int:
-        """Canvas widths and heights must be multiples of this many pixels."""
-        return self.pixels_per_latent * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        return self.sizes.pixels_per_latent
 
     def latent_size(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of latents for a canvas in pixels."""
-        return height // self.pixels_per_latent, width // self.pixels_per_latent
+        return self.sizes.latent_size(width, height)
 
     def guidance_cells(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of the guidance grid for a canvas in pixels."""
-        pixels = self.pixels_per_latent * self.guidance_downscale
-        return height // pixels, width // pixels
+        return self.sizes.guidance_cells(width, height)
 
     def check_layout(self, layout: Layout) -> None:
         """Raise InputError for a size it cannot make, a box without a cell, a wrong condition."""
-        from toolkit.backbones.unet import conditioning, controls
+        from toolkit.backbones.unet import controls
 
-        conditioning.check_layout(layout, self)
+        self.sizes.check_layout(layout, self.name)
         controls.check_conditions(layout, self)
 
     def check_prompt(self, prompt: Prompt) -> None:
@@ -200,9 +201,10 @@ class Base:
         return Passes(self, own, regional, grouped)
 
     @property
-    def autoencoder(self) -> str:
-        """A fingerprint of the autoencoder's weights; empty without one."""
-        return "" if self.vae is None else weights_fingerprint(self.vae)
+    def identity(self) -> Identity:
+        """Which base it is, for the record of a result."""
+        autoencoder = "" if self.vae is None else weights_fingerprint(self.vae)
+        return Identity(self.name, self.architecture, self.weights, autoencoder)
 
     def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest sigma."""

@@ -19,7 +19,6 @@ from toolkit.backbones.unet.encoding import (
     tokenise_pair,
 )
 from toolkit.errors import InputError, shortened
-from toolkit.layout.cells import cells_of
 from toolkit.layout.layout import Layout
 
 NEGATIVE, POSITIVE = 0, 1
@@ -49,23 +48,6 @@ class Conditioning:
     controls: Controls = Controls()
 
 
-def check_layout(layout: Layout, base: Base) -> None:
-    """Raise InputError when `base` cannot make `layout`: its size, or a box without a cell."""
-    multiple = base.size_multiple
-    if layout.width % multiple or layout.height % multiple:
-        raise InputError(
-            f"layout {layout.name}: {layout.width} x {layout.height} pixels; {base.name} needs "
-            f"multiples of {multiple}"
-        )
-    rows, columns = base.guidance_cells(layout.width, layout.height)
-    for number, region in enumerate(layout.regions, 1):
-        if cells_of(region.box, rows, columns) is None:
-            raise InputError(
-                f"layout {layout.name}, region {number}: box {list(region.box)} holds no whole "
-                f"cell of the {columns} x {rows} guidance grid: make it larger"
-            )
-
-
 def check_prompt(prompt: Prompt, base: Base) -> None:
     """Raise InputError for a prompt beyond the text encoder's window, or that calls no concept."""
     positive, _ = tokenise_pair(base, prompt)
@@ -85,7 +67,7 @@ def condition(
     regions: a prompt for each region of the layout, or none at all.
     Raises InputError when a box does not fit the canvas, or a prompt the text encoder's window.
     """
-    check_layout(layout, base)
+    base.sizes.check_layout(layout, base.name)
     prompts = [canvas, *regions]
     encoded = encode_prompts(base, prompts)
     changes = tuple(_changes(base, prompt) for prompt in prompts)

@@ -18,7 +18,8 @@ from torch import Tensor
 from toolkit.backbones import Base
 from toolkit.backbones.source import offline_copy
 from toolkit.errors import InputError
-from toolkit.images.pictures import pixels_of, read_picture
+from toolkit.images.pictures import read_picture
+from toolkit.images.tensors import pixels_of
 from toolkit.layout.cells import cells_of
 from toolkit.layout.layout import Condition, ConditionType, Layout
 
@@ -120,10 +121,8 @@ def _check_network(condition: Condition, base: Base) -> None:
     path = condition.model
     wanted = _CLASSES[condition.type]
     try:
-        if not Path(
-            path
-        ).exists():  # asked once, where the hub's client would try for half a minute
-            offline_copy(path, f"{path} is no folder here", "config.json")
+        if not Path(path).exists():  # asked once: the hub's client would try for half a minute
+            offline_copy(path, f"cannot load {path}: it is no folder here", "config.json")
         config: dict[str, Any] = wanted.load_config(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error

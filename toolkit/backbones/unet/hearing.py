@@ -8,7 +8,7 @@ from torch import Tensor
 from toolkit.backbones.prompts import Regional
 from toolkit.backbones.unet.conditioning import POSITIVE, Conditioning
 from toolkit.backbones.unet.rows import Batch, Size
-from toolkit.layout.cells import box_masks, mean_weights
+from toolkit.layout.masks import box_masks, mean_weights
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from toolkit.layout.cells import Cells, cell_mask
+from toolkit.layout.cells import Cells
+from toolkit.layout.masks import cell_mask
 
 BLOCKED = -1e6
 """Added to a score once for every other concept's box that holds the key."""

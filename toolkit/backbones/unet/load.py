@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from toolkit.backbones.source import Source, check_index, find_source, named_safetensors
 from toolkit.backbones.unet.base import Base
+from toolkit.backbones.unet.configuration import GUIDANCE_DOWNSCALE
 from toolkit.backbones.unet.fingerprint import architecture_fingerprint, weights_fingerprint
 from toolkit.errors import InputError
 
@@ -41,7 +42,7 @@ def load_base(
     Raises InputError when there is no such model, or its U-Net has no attention at the guidance
     grid.
     """
-    guidance_downscale = guidance_downscale or 4
+    guidance_downscale = guidance_downscale or GUIDANCE_DOWNSCALE
     try:
         source = find_source(str(path))
         parts = _from_file(source, dtype) if source.is_file else _from_folder(source.path, dtype)

@@ -13,12 +13,13 @@ from toolkit.backbones import Base, Part
 from toolkit.backbones.families import SUPPORTED, family_of, whole_part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.concept import Concept, tokens_of
-from toolkit.concept.file import FORMAT, load_concept
+from toolkit.concept.file import load_concept
 from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
 from toolkit.concept.formats.lora import read_lora
 from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, params_of
 from toolkit.concept.formats.textual_inversion import find_vectors, in_every_layer
+from toolkit.concept.stored import FORMAT
 from toolkit.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,131 @@
+"""What a batch is asked for: its layouts, checked as far as files tell, without torch."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.backbones.source import check_local
+from toolkit.backbones.unet.configuration import read_configuration
+from toolkit.batch.concepts import concept_files
+from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig
+from toolkit.errors import InputError, one_line
+from toolkit.files import check_writable
+from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
+from toolkit.layout.layout import Layout
+from toolkit.methods import Method
+
+
+@dataclass
+class Asked:
+    """The layouts to make.
+
+    layouts: a wrong one of these ends the command.
+    numbered: those of a layouts file, by line: wrong ones are left out, and stand in `rejected`.
+    files: of every concept that they name.
+    """
+
+    layouts: list[Layout]
+    numbered: dict[int, Layout]
+    rejected: list[Rejected]
+    files: dict[str, Path]
+
+    @property
+    def usable(self) -> list[Layout]:
+        """All that can be made, as far as it was looked at."""
+        return [*self.layouts, *self.numbered.values()]
+
+    def check_each(self, check_one: Callable[[Layout], None]) -> None:
+        """Check every layout. Raises InputError for what must be right, or when nothing is left."""
+        for layout in self.layouts:
+            check_one(layout)
+        for number, layout in list(self.numbered.items()):
+            try:
+                check_one(layout)
+            except Exception as error:  # whatever it is, the other lines are not to suffer
+                self.rejected.append(Rejected(number, layout.name, one_line(error)))
+                del self.numbered[number]
+        if not self.layouts and not self.numbered:
+            _refuse(self.rejected)
+
+
+def composition_folder(config: ComposeConfig) -> Path:
+    """Where a method's pictures go."""
+    return config.output_dir / "compose" / config.method_name
+
+
+def sample_folder(config: SampleConfig) -> Path:
+    """Where pictures of one concept go."""
+    return config.output_dir / "sample" / config.model.name / config.concept
+
+
+def asked_to_compose(config: ComposeConfig) -> Asked:
+    """The layouts of `toolkit compose`, and the files of their concepts.
+
+    Raises InputError for a wrong layout, for a base that is none, for a concept that is not
+    trained, for a size that the base cannot make, and for a folder that cannot be written to.
+    """
+    check_writable(composition_folder(config))
+    layouts = read_layouts(config.layouts)
+    lines = read_lines(config.layouts_file) if config.layouts_file else Lines({}, ())
+    if config.strict:
+        _refuse(lines.rejected)
+        layouts += lines.layouts.values()
+        lines = Lines({}, ())
+    return _checked(layouts, lines, config.output_dir, config.model, config.method)
+
+
+def asked_to_sample(config: SampleConfig) -> Asked:
+    """A canvas that the concept shapes as its background. Raises InputError as composing does."""
+    check_writable(sample_folder(config))
+    layout = Layout(
+        name=folder_of(config.prompt, config.concept),
+        prompt=config.prompt,
+        negative_prompt=config.negative_prompt,
+        width=config.width,
+        height=config.height,
+        background=config.concept,
+    )
+    return _checked([layout], Lines({}, ()), config.output_dir, config.model)
+
+
+def folder_of(prompt: str, concept: str) -> str:
+    """A folder's name for a prompt, no other prompt's.
+
+    Where it is more than the concept and small plain letters, a hash tells it from prompts that
+    differ in what is dropped, cut, or in another case (which some file systems do not tell apart).
+    """
+    kept = re.sub(r"[^\w-]+", "-", prompt).strip("-")
+    if re.fullmatch(rf"<{re.escape(concept)}>( [a-z0-9_]+)*", prompt) and len(kept) <= 60:
+        return kept
+    cut = kept.encode()[:120].decode(errors="ignore")
+    return f"{cut}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def _checked(
+    layouts: Sequence[Layout],
+    lines: Lines,
+    output_dir: Path,
+    model: ModelConfig,
+    method: Method | None = None,
+) -> Asked:
+    asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {})
+    check_local(model.path)  # what is no base is told before what is not trained on it
+    asked.files.update(concept_files(layouts, output_dir, model, method))
+    asked.check_each(
+        lambda one: asked.files.update(concept_files([one], output_dir, model, method))
+    )
+    configuration = read_configuration(model.path)
+    sizes = configuration and configuration.sizes(model.guidance_downscale)
+    if sizes:
+        asked.check_each(lambda layout: sizes.check_layout(layout, model.name))
+    return asked
+
+
+def _refuse(rejected: Sequence[Rejected]) -> None:
+    """Raise InputError for the first of wrong lines, if there is one."""
+    if rejected:
+        first = min(rejected, key=lambda wrong: wrong.line)
+        more = f" (and {len(rejected) - 1} more wrong lines)" if len(rejected) > 1 else ""
+        raise InputError(f"line {first.line} of the layouts file: {first.error}{more}")

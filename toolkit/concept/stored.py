@@ -1,0 +1,44 @@
+"""Where concepts are kept, and what a concept file says of itself: told without torch."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+FORMAT = "toolkit-concept"
+FORMAT_VERSION = "1"
+
+
+def concept_path(output_dir: Path, model: str, name: str) -> Path:
+    """Where the concept `name` of the base `model` is kept."""
+    return output_dir / "concepts" / model / f"{name}.safetensors"
+
+
+def training_of(path: Path) -> Mapping[str, str] | None:
+    """The settings that a concept was trained with; None where no whole concept file is."""
+    metadata = _metadata(path)
+    try:
+        return None if metadata is None else dict(json.loads(metadata["training"]))
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def name_in(path: Path) -> str:
+    """What a concept file calls its concept; empty where no whole concept file is."""
+    return (_metadata(path) or {}).get("name", "")
+
+
+def _metadata(path: Path) -> dict[str, str] | None:
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = dict(file.metadata() or {})
+            finite = all(
+                np.isfinite(file.get_tensor(name)).all()
+                for name in file.keys()  # noqa: SIM118
+            )
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, LookupError):
+        return None
+    known = (metadata.get("format"), metadata.get("format_version")) == (FORMAT, FORMAT_VERSION)
+    return metadata if known and finite else None
