@@ -101,7 +101,8 @@ def test_every_name_it_lists_is_there_and_seen_by_type_checkers() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == set(toolkit._MODULE_OF.items())
+    named = {(name, module) for module, names in toolkit._NAMES.items() for name in names}
+    assert seen == named
     with pytest.raises(AttributeError, match="no attribute 'compse'"):
         _ = toolkit.compse  # type: ignore[attr-defined]
 
