@@ -45,7 +45,8 @@ def run(
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("outputs/compose/lora_composer/a/*"))
+    found = folder.glob("outputs/compose/lora_composer/a/*")
+    return sorted(path.name for path in found if path.is_file())
 
 
 def manifest(folder: Path) -> list[tuple[str, int, str]]:
@@ -56,16 +57,23 @@ def manifest(folder: Path) -> list[tuple[str, int, str]]:
 def fail_seed(monkeypatch: pytest.MonkeyPatch, wrong: int, error: BaseException) -> None:
     compose = module.compose
 
-    def failing(base: object, ready: object, seeds: list[int], *rest: object) -> object:
+    def failing(
+        base: object, method: object, ready: object, seeds: list[int], *rest: object
+    ) -> object:
         if wrong in seeds:
             raise error
-        return compose(base, ready, seeds, *rest)  # type: ignore[arg-type]
+        return compose(base, method, ready, seeds, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "compose", failing)
 
 
 @pytest.mark.parametrize(
-    "more", [("overwrite=true",), ("method.step_size=1",), ("sampling.steps=2",)]
+    "more",
+    [
+        ("overwrite=true",),
+        ("method.step_size=1", "method.name=lora_composer"),
+        ("sampling.steps=2",),
+    ],
 )
 def test_what_a_short_run_did_not_reach_is_missing(
     more: tuple[str, ...], run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
