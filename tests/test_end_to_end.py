@@ -93,7 +93,8 @@ def test_a_switch_makes_another_picture(trained: Path) -> None:
     path = trained / "out" / "compose" / "lora_composer" / "twins" / "0.png"
     full = path.read_bytes()
     assert compose(trained, "method.injection=false") == 0
-    assert path.read_bytes() != full
+    other = trained / "out" / "compose" / "lora_composer+injection=false" / "twins" / "0.png"
+    assert other.read_bytes() != full == path.read_bytes()
 
 
 def test_one_concept_alone(trained: Path) -> None:

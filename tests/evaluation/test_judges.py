@@ -79,7 +79,7 @@ def test_any_clip_can_judge_by_its_path(clip_folder: Path) -> None:
 
 
 def test_a_clip_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot load the CLIP"):
+    with pytest.raises(InputError, match="is no folder here"):
         load_judge(str(tmp_path / "nothing"), "nowhere")
 
 

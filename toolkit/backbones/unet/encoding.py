@@ -145,7 +145,8 @@ def _own_embeddings(
 
     def put(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         index = torch.tensor(at, device=output.device)
-        return output.index_put((index[:, 0], index[:, 1]), torch.stack(values).to(output))
+        rows = torch.stack([value.to(output) for value in values])
+        return output.index_put((index[:, 0], index[:, 1]), rows)
 
     handle = text_encoder.get_input_embeddings().register_forward_hook(put)
     try:
