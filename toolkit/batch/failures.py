@@ -12,16 +12,17 @@ from toolkit.layout.files import Rejected
 log = logging.getLogger(__name__)
 
 _TOLD = 5
-_LISTED = 64  # more lines than this nobody reads
+LISTED = 64
+"""More lines than this nobody reads."""
 
 
 def tell_rejected(rejected: Sequence[Rejected]) -> None:
     """Say on screen which lines of a layouts file are left out, and why."""
     wrong = sorted(rejected, key=lambda one: one.line)
-    for one in wrong[:_LISTED]:
+    for one in wrong[:LISTED]:
         log.warning("line %d is left out: %s", one.line, one.error)
-    if len(wrong) > _LISTED:
-        log.warning("and %d more lines: failures.jsonl will tell", len(wrong) - _LISTED)
+    if len(wrong) > LISTED:
+        log.warning("and %d more lines: failures.jsonl will tell", len(wrong) - LISTED)
 
 
 def tell_failures(failed: Mapping[Item, str]) -> None:

@@ -4,13 +4,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.batch.failures import tell_failures, write_failures
+from toolkit.batch.failures import LISTED, tell_failures, write_failures
 from toolkit.batch.journal import Item, error_of, write_manifest
 from toolkit.layout.files import Rejected
 
 log = logging.getLogger(__name__)
-
-_LISTED = 64  # more lines than this nobody reads
 
 
 def tell_there(items: Sequence[Item], missing: Sequence[Item]) -> None:
@@ -23,7 +21,7 @@ def report(made: Sequence[Item], items: Sequence[Item], folder: Path) -> dict[It
     """List what was made now and tell what failed; why, by item."""
     failed = {item: error for item in items if (error := error_of(item, folder)) is not None}
     whole = [item for item in made if item not in failed]
-    if len(whole) <= _LISTED:
+    if len(whole) <= LISTED:
         for item in whole:
             log.info("%s", item.path(folder, ".png"))
     tell_failures(failed)

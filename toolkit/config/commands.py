@@ -153,14 +153,12 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
         raise InputError(
             f"say what to compose: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
-    if "method.name" in typed:
-        method = build_method(content["method"])
-    else:
-        chosen = {group: typed[group] for group in COMPOSE.groups if group in typed}
-        if "model.path" in typed:
-            chosen.setdefault("model", "sd15")
-        of_file = composed(COMPOSE, chosen)["method"]
+    switched = any(key.startswith("method.") for key in typed)
+    if switched and "method.name" not in typed:
+        of_file = composed(COMPOSE, _chosen(COMPOSE, typed))["method"]
         method = named_by_switches(content["method"], of_file, typed)
+    else:
+        method = build_method(content["method"])
     return build(ComposeConfig, content | {"method": method})
 
 
@@ -257,9 +255,7 @@ def content_of(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
     Raises InputError for an unknown key or choice, and for a value of another type.
     """
     _check_keys(shape, typed)
-    chosen = {group: typed[group] for group in shape.groups if group in typed}
-    if "model.path" in typed:
-        chosen.setdefault("model", "sd15")
+    chosen = _chosen(shape, typed)
     for group, name in chosen.items():
         _check_choice(group, name)
     content = composed(shape, chosen)
@@ -282,6 +278,12 @@ def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(model.get("path"), str):
         model["path"] = find_base(model["path"])
     return content
+
+
+def _chosen(shape: Shape, typed: Mapping[str, str]) -> dict[str, str]:
+    """The groups that were chosen; a base that is given by its path begins as Stable Diffusion."""
+    chosen = {group: typed[group] for group in shape.groups if group in typed}
+    return {"model": "sd15", **chosen} if "model.path" in typed else chosen
 
 
 def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) -> None:

@@ -150,10 +150,8 @@ def _projected(
         inner = hidden_states @ inputs.qkv.down
         if inputs.qkv.weights is not None:
             inner = inner * inputs.qkv.weights
-        for name, (ranks, up) in inputs.qkv.parts.items():
-            plain = projected[name]
-            flat = torch.addmm(plain.flatten(0, 1), inner[..., ranks].flatten(0, 1), up)
-            projected[name] = flat.view_as(plain)
+        for name, (ranks, change) in inputs.qkv.parts.items():
+            projected[name] = change.outer(projected[name], inner[..., ranks])
     query, key, value = (_split_heads(part, attention.heads) for part in projected.values())
     return query, key, value
 

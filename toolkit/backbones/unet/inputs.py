@@ -20,12 +20,12 @@ class Joint:
     """The changes of q, k and v, which have the same input: one product down, one up for each.
 
     down: (in, ranks of all three). weights: as in `SideBySide`. parts: by the map's name, which of
-    the ranks are its own, and their way up, (ranks, out).
+    the ranks are its own, and its change.
     """
 
     down: Tensor
     weights: Tensor | None
-    parts: Mapping[str, tuple[slice, Tensor]]
+    parts: Mapping[str, tuple[slice, SideBySide]]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _joint(changes: Mapping[str, SideBySide]) -> Joint | None:
     parts, start = {}, 0
     for name, change in changes.items():
         stop = start + change.down.shape[1]
-        parts[name] = (slice(start, stop), change.up)
+        parts[name] = (slice(start, stop), change)
         start = stop
     weights = [change.weights for change in changes.values()]
     joint = None

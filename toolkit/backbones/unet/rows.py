@@ -49,8 +49,8 @@ class Batch:
 
     @cached_property
     def latent_size(self) -> Size:
-        layout, pixels = self.layouts[0].layout, self.base.pixels_per_latent
-        return layout.height // pixels, layout.width // pixels
+        layout = self.layouts[0].layout
+        return self.base.latent_size(layout.width, layout.height)
 
     def rows_of(self, layout: Conditioning) -> Tensor | None:
         """The rows of one layout; None: all."""
