@@ -75,8 +75,11 @@ def family_in(metadata: Mapping[str, str]) -> str | None:
 
 
 def is_lora(names: Collection[str]) -> bool:
-    """Whether tensors of these names change a model, and are none themselves."""
-    return any(_LORA.search(name) for name in names)
+    """Whether tensors of these names change a model, and are none themselves.
+
+    A name in angle brackets is a word that was learned, whatever it says: <my_lora_2>.
+    """
+    return any(_LORA.search(name) for name in names if not name.startswith("<"))
 
 
 def whole_part(names: Collection[str]) -> str | None:

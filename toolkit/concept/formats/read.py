@@ -18,7 +18,11 @@ from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
 from toolkit.concept.formats.lora import read_lora
 from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, params_of
-from toolkit.concept.formats.textual_inversion import find_vectors, in_every_layer
+from toolkit.concept.formats.textual_inversion import (
+    embedding_beside,
+    find_vectors,
+    in_every_layer,
+)
 from toolkit.concept.stored import FORMAT
 from toolkit.errors import InputError
 
@@ -38,18 +42,22 @@ def read_foreign(
 
     Knows Mix-of-Show's ED-LoRAs and merged models, LoRAs by kohya's tools, diffusers and PEFT,
     textual inversions, and this toolkit's own files. `embedding` is a textual inversion that
-    belongs to a LoRA; `trigger` are the words that call a LoRA that has none.
+    belongs to a LoRA; left out, the one that an export left beside it is taken, and that is said.
+    `trigger` are the words that call a LoRA that has none.
     Raises InputError for what is none of these, damaged, dangerous, or does not fit `base`.
     """
     held, metadata = read_tensors(path)
     content = _unwrapped(held)
     params = params_of(content)
-    if metadata.get("format") == FORMAT:
+    ours = metadata.get("format") == FORMAT
+    if ours:
         concept = _renamed(load_concept(path), name)
     elif params is not None:
         concept = _from_mix_of_show(params, path, name, base, largest_rank)
     else:
         concept = _from_lora_or_vectors(content, metadata, path, name, base)
+    if embedding is None and not concept.token_names and not ours:
+        embedding = _beside(path, trigger)
     if embedding is not None:
         if len(concept.embeddings):
             raise InputError(f"{path} has embeddings of its own: leave out embedding=")
@@ -152,6 +160,18 @@ def _acts(concept: Concept) -> bool:
 def _no_tokens(base: Base) -> Tensor:
     """(0, layers, dim)."""
     return torch.zeros(0, *base.embedding_shape)
+
+
+def _beside(lora: Path, trigger: str) -> Path | None:
+    """The textual inversion that lies beside an exported LoRA, unless words call it; told."""
+    beside = embedding_beside(lora)
+    if not beside.is_file():
+        return None
+    if trigger:
+        log.info("%s lies beside it and is not used: trigger= calls this LoRA", beside)
+        return None
+    log.info("its embeddings: %s, which lies beside it", beside)
+    return beside
 
 
 def _vectors(path: Path) -> Tensor:
