@@ -33,6 +33,7 @@ from toolkit.config.help import describe, describe_groups
 from toolkit.config.lookup import choices
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import DISK_IS_FULL
+from toolkit.processes import is_first_process
 from toolkit.text.suggest import nearest
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -57,7 +58,8 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: done, 1: failed while running, 2: wrong input, 130: interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    level = logging.INFO if is_first_process() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
             stream.reconfigure(errors="backslashreplace")
@@ -305,7 +307,7 @@ def _show(text: str, code: int = DONE) -> int:
 
 def _say(line: str) -> None:
     """Print from the first process only, where a command runs in several."""
-    if all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+    if is_first_process():
         print(line)
 
 

@@ -108,6 +108,13 @@ def check_trainer(typed: Mapping[str, Any], work: Work) -> CheckedTrainer:
     )
 
 
+def told_of(trainer: Trainer, precision: str) -> str:
+    """Where a Trainer works, and how: `cpu, 32-true`, `2 processes on cuda, bf16-mixed`."""
+    kind = trainer.strategy.root_device.type
+    together = f"{trainer.world_size} processes on " if trainer.world_size > 1 else ""
+    return f"{together}{kind}, {precision}"
+
+
 def _construct(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> Trainer:
     """A Trainer; whatever Lightning raises is about an argument, so it is told as one."""
     try:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
@@ -16,7 +15,8 @@ from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
-from toolkit.trainer import CheckedTrainer, check_trainer
+from toolkit.text.wording import counted
+from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 from toolkit.training.asked import (
     Circumstances,
     check_asked,
@@ -31,7 +31,7 @@ from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
 from toolkit.training.data import ConceptData, Draws, Views
 from toolkit.training.ed_lora import initial_embeddings
-from toolkit.training.measurements import Measurements, TimeLeft
+from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
 from toolkit.training.module import ConceptTraining, LearningRates
 from toolkit.training.sample_grids import SampleGrids
 
@@ -59,7 +59,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     concept, options = config.concept, config.training
     checked = check(config)
     given = check_asked(config) if given is None else given
-    rank_zero_only(tell)(given)
+    tell(given)
     images = given.images
     for remark in checked.remarks:
         logger.warning("%s", remark)
@@ -100,6 +100,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         views = Views(
             (config.model.width, config.model.height), options.random_crop, options.mirror
         )
+        logger.info("%s", _plan(config, trainer, checked.precision, images))
         timesteps = training.schedule.timesteps
         draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
         _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
@@ -108,6 +109,23 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         if trainer.is_global_zero:
             save_concept(training.concept(concept.class_word), file)
     return file
+
+
+def _plan(
+    config: TrainConfig, trainer: Trainer, precision: str, images: Sequence[ConceptImage]
+) -> str:
+    """What is about to be done, in one line."""
+    model, options = config.model, config.training
+    each = " in each" if trainer.world_size > 1 else ""
+    words = [
+        f"training {config.concept.name} on {model.name}: {model.width} x {model.height} pixels",
+        told_of(trainer, precision),
+        f"{counted(options.steps, 'step')} of {counted(options.batch_size, 'image')}{each}",
+    ]
+    if any(image.mask for image in images):
+        inside = "inside the masks" if options.mask_loss else "over the whole picture, masks or not"
+        words.append(f"the loss taken {inside}")
+    return ", ".join(words)
 
 
 def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
@@ -139,6 +157,7 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
     chosen: list[Callback] = [grids]
     if config.trainer.arguments.get("enable_progress_bar", True):
         chosen.append(TimeLeft(f"train {name}"))
+    chosen.append(TimeToCome(options.sample_every_steps))
     if config.logger.kind != "none":
         chosen.append(Measurements(folder / "metrics.csv"))
     if config.logger.kind == "wandb":
