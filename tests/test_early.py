@@ -130,6 +130,12 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         assert code == 2 and wanted in said and said.count("\n") == 1, (command, said)
 
 
+def test_a_sample_that_does_not_name_its_concept_is_told_of_its_prompt(folder: Path) -> None:
+    ((code, said),) = told(folder, "sample concept=dog prompt=grass")
+    assert code == 2
+    assert said == "toolkit: prompt=grass does not name the concept: write <dog> in it\n"
+
+
 def test_help_of_everything_is_told_without_torch(folder: Path) -> None:
     commands = ["--help", "--version", *(f"{name} --help" for name in cli.COMMANDS)]
     answers = told(folder, *commands, "train --help model=sd15", "compose --help method=merge")

@@ -131,3 +131,9 @@ def test_a_mask_may_be_an_alpha_channel(tmp_path: Path) -> None:
     cut.putpixel((1, 0), (0, 0, 0, 0))
     cut.save(tmp_path / "mask.png")
     assert np.asarray(read_mask(tmp_path / "mask.png")).tolist() == [[255, 0]]
+
+
+def test_captions_that_lack_the_name_are_counted_among_the_captions(images: Path) -> None:
+    (images / "1.caption").write_text("a photo")
+    told = read_concept_folder(images, "rex").warnings
+    assert [text for text in told if text.startswith("1 of 2 captions in")]

@@ -10,10 +10,10 @@ from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.batch.concepts import concept_files
 from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig
-from toolkit.errors import InputError, one_line
+from toolkit.errors import InputError, one_line, shortened
 from toolkit.files import check_writable
 from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
-from toolkit.layout.layout import Layout
+from toolkit.layout.layout import Layout, names_concept
 from toolkit.methods import Method
 
 
@@ -79,6 +79,12 @@ def asked_to_compose(config: ComposeConfig) -> Asked:
 def asked_to_sample(config: SampleConfig) -> Asked:
     """A canvas that the concept shapes as its background. Raises InputError as composing does."""
     check_writable(sample_folder(config))
+    if not names_concept(config.prompt, config.concept):
+        raise InputError(
+            f"prompt={shortened(config.prompt)} does not name the concept: write "
+            f"<{config.concept}> in it",
+            "prompt",
+        )
     layout = Layout(
         name=folder_of(config.prompt, config.concept),
         prompt=config.prompt,

@@ -1,5 +1,6 @@
 """From what layouts call their concepts to the files that hold them."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,4 +61,15 @@ def read_concept(concept: str, path: Path, base: "Base") -> "Concept":
 
     if not is_file(concept):
         return load_concept(path)
-    return read_foreign(path, name_of(concept), base)
+    try:
+        return read_foreign(path, name_of(concept), base)
+    except InputError as error:
+        if "trigger=" not in str(error):
+            raise  # only that key is one of `toolkit import`, and not of a layout
+        name = name_of(concept)
+        typed = shlex.quote(str(path))
+        raise InputError(
+            f"{path} holds no embeddings, and a layout cannot say which words call it: run toolkit "
+            f"import {typed} concept={name} trigger='...' (or embedding=FILE) and write concept: "
+            f"{name}"
+        ) from error
