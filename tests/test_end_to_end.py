@@ -199,7 +199,7 @@ def test_evaluating_without_the_concepts_images_says_where_to_put_them(
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (("rex", "max"), (), "not trained yet: max; run: toolkit train concept=max"),
+        (("rex", "max"), (), "); run: toolkit train concept=max"),
         (("0.45, 0.95", "0.06, 0.95"), (), "holds no whole cell"),
         (("256", "250"), (), "multiples of 64"),
         (("two dogs", "grass " * 90), (), "lost: "),

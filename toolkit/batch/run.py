@@ -65,7 +65,6 @@ class _Job:
     """How pictures are made, and where they go."""
 
     folder: Path
-    output_dir: Path
     model: ModelConfig
     method: Method
     sampling: SamplingConfig
@@ -87,7 +86,6 @@ def compose(config: ComposeConfig) -> int:
     """
     job = _Job(
         folder=composition_folder(config),
-        output_dir=config.output_dir,
         model=config.model,
         method=config.method,
         sampling=config.sampling,
@@ -117,7 +115,6 @@ def sample(config: SampleConfig) -> int:
     """Pictures of one concept alone: a canvas that the concept shapes as its background."""
     job = _Job(
         folder=sample_folder(config),
-        output_dir=config.output_dir,
         model=config.model,
         method=PUBLISHED,
         sampling=config.sampling,

@@ -11,9 +11,9 @@ FORMAT = "toolkit-concept"
 FORMAT_VERSION = "1"
 
 
-def concept_path(output_dir: Path, model: str, name: str) -> Path:
-    """Where the concept `name` of the base `model` is kept."""
-    return output_dir / "concepts" / model / f"{name}.safetensors"
+def concept_path(concepts: Path, model: str, name: str) -> Path:
+    """Where the concept `name` of the base `model` is kept in the folder of concepts."""
+    return concepts / model / f"{name}.safetensors"
 
 
 def training_of(path: Path) -> Mapping[str, str] | None:

@@ -234,6 +234,5 @@ def _of_captions(images: Sequence[ConceptImage], folder: Path, name: str) -> lis
     if not unnamed:
         return []
     return [
-        f"{unnamed} of {counted(given, 'caption')} in {folder} do not say <{name}>: it is put in front "
-        "of them"
+        f"{unnamed} of {given} captions in {folder} do not say <{name}>: it is put in front of them"
     ]
