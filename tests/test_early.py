@@ -88,7 +88,7 @@ def test_a_layouts_mistakes_are_told_without_torch(folder: Path) -> None:
         "untrained": (
             "dog",
             "cat",
-            "not trained yet: cat (looked in outputs/concepts/mini); run: toolkit train concept=cat",
+            "yet: cat (looked in outputs/concepts/mini); run: toolkit train concept=cat",
         ),
     }
     for name, (old, new, _) in changes.items():

@@ -30,6 +30,11 @@ def name_in(path: Path) -> str:
     return (_metadata(path) or {}).get("name", "")
 
 
+def images_in(path: Path) -> str:
+    """The folder of images that a concept was trained from; empty where its file does not say."""
+    return (_metadata(path) or {}).get("images", "")
+
+
 def _metadata(path: Path) -> dict[str, str] | None:
     try:
         with safe_open(path, framework="np") as file:

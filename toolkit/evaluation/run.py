@@ -44,7 +44,7 @@ def evaluate(config: EvaluateConfig) -> int:
     asked = check_asked(config)
     layouts = asked.usable
     concepts = {name: load_concept(path) for name, path in asked.files.items()}
-    references = read_references(list(asked.files))
+    references = read_references(asked.files)
     base = load_base(config.model.path, config.model.name, config.model.guidance_downscale)
     side = min(config.model.width, config.model.height)
     drawn = {
