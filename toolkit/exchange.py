@@ -21,7 +21,7 @@ def check_import(config: ImportConfig) -> Path:
 
     Raises InputError when a concept of that name is there already, or the base is none.
     """
-    path = concept_path(config.output_dir, config.model.name, config.name)
+    path = concept_path(config.concepts_folder, config.model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
     check_writable(path.parent)
@@ -31,7 +31,7 @@ def check_import(config: ImportConfig) -> Path:
 
 def check_export(config: ExportConfig) -> Path:
     """Where the concept is kept. Raises InputError when it is not there."""
-    path = concept_path(config.output_dir, config.model.name, config.concept)
+    path = concept_path(config.concepts_folder, config.model.name, config.concept)
     check_writable(config.target.parent, "output_dir" if config.to is None else "to")
     if not path.is_file():
         raise InputError(f"no concept file {path}")

@@ -13,6 +13,7 @@ import toolkit
 from toolkit.backbones import load_base, source
 from toolkit.cli import main
 from toolkit.config.lookup import training_arguments
+from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -172,11 +173,13 @@ def test_the_advice_for_an_untrained_concept_names_the_same_base(
 
 
 def test_what_to_type_for_a_concept_and_a_base() -> None:
-    hub_id, here = "stable-diffusion-v1-5/stable-diffusion-v1-5", Path("outputs")
+    hub_id, here = "stable-diffusion-v1-5/stable-diffusion-v1-5", Folders()
     mini = str(Path(toolkit.__file__).parent / "assets" / "mini")
-    assert training_arguments(["dog", "cat"], "mini", mini, here) == "concept=dog,cat"
-    assert training_arguments(["dog"], "sd15", hub_id, here) == "concept=dog model=sd15"
-    mine = training_arguments(["dog"], "my model", "/a/my model", Path("x y"))
-    assert mine == "concept=dog 'model.path=/a/my model' 'output_dir=x y'"
-    named = training_arguments(["dog"], "mine", "/a/b", here)
+    assert training_arguments(["dog", "cat"], ModelConfig("mini", mini), here) == "concept=dog,cat"
+    known = training_arguments(["dog"], ModelConfig("sd15", hub_id), here)
+    assert known == "concept=dog model=sd15"
+    away = Folders(output_dir=Path("x y"), concepts_dir=Path("mine"))
+    mine = training_arguments(["dog"], ModelConfig("my model", "/a/my model"), away)
+    assert mine == "concept=dog 'model.path=/a/my model' 'output_dir=x y' concepts_dir=mine"
+    named = training_arguments(["dog"], ModelConfig("mine", "/a/b"), here)
     assert named == "concept=dog model.path=/a/b model.name=mine"

@@ -300,13 +300,19 @@ def test_a_base_in_half_precision_is_trained_on_in_full(
     assert trained == [{torch.float32}]
 
 
-def test_wandb_runs_offline_and_asks_nothing(
-    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_wandb_runs_offline_asks_nothing_and_tells_how_to_send_it(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
+    caplog.set_level("INFO", "toolkit")
     train(make_config(logger="wandb", sample_every_steps=4))
     folder = tmp_path / "outputs/runs/train/tiny/rex"
-    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    (run_file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    (told,) = [text for text in caplog.messages if "wandb sync" in text]
+    assert told.endswith(f"wandb sync {run_file.parent}")
 
 
 def test_no_log_is_written_when_none_is_wanted(make_config: MakeConfig, tmp_path: Path) -> None:

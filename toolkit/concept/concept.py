@@ -22,6 +22,7 @@ class Concept:
     scale: what the low-rank products are multiplied with.
     architecture, weights: fingerprints of the base it was learned on; empty when unknown.
     training: the settings it was trained with, for the record.
+    images: the folder it was trained from; empty when unknown.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Concept:
     architecture: str = ""
     weights: str = ""
     training: Mapping[str, str] = field(default_factory=dict)
+    images: str = ""
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 3 or len(self.embeddings) != len(self.token_names):

@@ -45,6 +45,7 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         "base_name": concept.base_name,
         "base_architecture": concept.architecture,
         "base_weights": concept.weights,
+        "images": concept.images,
         "training": json.dumps(dict(concept.training), sort_keys=True),
     }
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -93,6 +94,7 @@ def load_concept(path: Path) -> Concept:
             architecture=metadata["base_architecture"],
             weights=metadata["base_weights"],
             training=dict(json.loads(metadata["training"])),
+            images=metadata.get("images", ""),  # files of earlier versions do not say
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: its metadata is damaged ({error})") from error

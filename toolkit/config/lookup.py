@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import toolkit
+from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
 from toolkit.text.suggest import nearest
@@ -85,16 +86,16 @@ def base_name(path: str) -> str:
     return last.stem if last.suffix.lower() in _FILES else last.name
 
 
-def training_arguments(
-    concepts: Sequence[str], model: str, model_path: str, output_dir: Path
-) -> str:
-    """What to type after `toolkit train` to have concepts on the base of this name and path."""
+def training_arguments(concepts: Sequence[str], model: ModelConfig, folders: Folders) -> str:
+    """What to type after `toolkit train` to have concepts on this base, in these folders."""
     words = [f"concept={','.join(concepts)}"]
     if len(concepts) == 1 and concepts[0] not in choices("concept"):
         words += ["concept.images=FOLDER", "concept.class_word=WORD"]
-    words += _model_arguments(model, model_path)
-    if output_dir != Path("outputs"):
-        words.append(f"output_dir={output_dir}")
+    words += _model_arguments(model.name, model.path)
+    if folders.output_dir != Path("outputs"):
+        words.append(f"output_dir={folders.output_dir}")
+    if folders.concepts_dir is not None:
+        words.append(f"concepts_dir={folders.concepts_dir}")
     return " ".join(map(shlex.quote, words))
 
 

@@ -198,8 +198,23 @@ class TrainerConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where a command reads and writes."""
+
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+    concepts_dir: Path | None = None
+    """Where concepts are kept, in a folder for each base; null: concepts in output_dir."""
+
+    @property
+    def concepts_folder(self) -> Path:
+        """The folder of concepts, trained and imported."""
+        return self.concepts_dir or self.output_dir / "concepts"
+
+
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Folders):
     """What `toolkit train` does for one concept."""
 
     concept: ConceptConfig
@@ -208,12 +223,10 @@ class TrainConfig:
     sampling: SamplingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
 
 @dataclass(frozen=True)
-class ComposeConfig:
+class ComposeConfig(Folders):
     """What `toolkit compose` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
@@ -236,8 +249,6 @@ class ComposeConfig:
     """What a picture that is made anew stands in place of goes to earlier/ beside it."""
     provenance: bool = True
     """Write into each PNG what it was made from."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("method.name"):
@@ -252,7 +263,7 @@ class ComposeConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Folders):
     """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
@@ -270,8 +281,6 @@ class EvaluateConfig:
     """Bootstrap resamples of each interval."""
     batch_size: int | None = None
     """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         _at_least("resamples", self.resamples, 1)
@@ -296,13 +305,14 @@ class EvaluateConfig:
                 strict=True,
                 figures=False,
                 output_dir=self.output_dir,
+                concepts_dir=self.concepts_dir,
             )
             for method in self.methods
         )
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Folders):
     """What `toolkit sample` does."""
 
     concept: str
@@ -318,8 +328,6 @@ class SampleConfig:
     seeds: tuple[int, ...] = (0,)
     negative_prompt: str = ""
     """What the picture should not show."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("concept"):
@@ -329,7 +337,7 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class ImportConfig:
+class ImportConfig(Folders):
     """What `toolkit import` does."""
 
     file: Path
@@ -346,8 +354,6 @@ class ImportConfig:
     """The highest rank kept of a model that holds whole weights."""
     overwrite: bool = False
     """Replace a concept of that name."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("name"):
@@ -356,7 +362,7 @@ class ImportConfig:
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Folders):
     """What `toolkit export` does."""
 
     concept: str
@@ -365,8 +371,6 @@ class ExportConfig:
     """Which programs it is for."""
     to: Path | None = None
     """The file to write, or a folder for it; null: outputs/exports/MODEL."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("concept"):
@@ -415,7 +419,7 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
-class FuseConfig:
+class FuseConfig(Folders):
     """What `toolkit fuse` does."""
 
     concepts: tuple[str, ...]
@@ -426,8 +430,6 @@ class FuseConfig:
     """What the fusion is called; null: its concepts' names, joined by _."""
     overwrite: bool = False
     """Make it anew, also when it is there."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         for concept in self.concepts:

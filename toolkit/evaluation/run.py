@@ -25,7 +25,7 @@ from toolkit.evaluation.table import ScoreRow, table, write_rows
 from toolkit.files import whole_file
 from toolkit.layout.layout import Layout
 from toolkit.tracking.figures import save_figure
-from toolkit.tracking.wandb import start_run
+from toolkit.tracking.wandb import start_run, tell_where
 from toolkit.tracking.wandb_settings import check_wandb
 from toolkit.trainer import check_trainer
 
@@ -44,7 +44,7 @@ def evaluate(config: EvaluateConfig) -> int:
     asked = check_asked(config)
     layouts = asked.usable
     concepts = {name: load_concept(path) for name, path in asked.files.items()}
-    references = read_references(list(asked.files))
+    references = read_references(asked.files)
     base = load_base(config.model.path, config.model.name, config.model.guidance_downscale)
     side = min(config.model.width, config.model.height)
     drawn = {
@@ -176,3 +176,4 @@ def _log_to_wandb(config: EvaluateConfig, rows: Sequence[ScoreRow], folder: Path
                 "pictures": [wandb.Image(str(path), caption=path.stem) for path in sheets],
             }
         )
+    tell_where(run)

@@ -65,12 +65,14 @@ def tell_fused() -> None:
 
 def fused_file(config: FuseConfig) -> Path:
     """Where the fusion is kept, beside the concepts."""
-    return concept_path(config.output_dir, config.model.name, config.fused_name)
+    return concept_path(config.concepts_folder, config.model.name, config.fused_name)
 
 
 def concept_files(config: FuseConfig) -> list[Path]:
     """Where the concepts are kept that are fused."""
-    return [concept_path(config.output_dir, config.model.name, name) for name in config.concepts]
+    return [
+        concept_path(config.concepts_folder, config.model.name, name) for name in config.concepts
+    ]
 
 
 def fingerprint_of(config: FuseConfig, base: Identity) -> str:
@@ -95,6 +97,8 @@ def _check_trained(config: FuseConfig) -> None:
     files = zip(config.concepts, concept_files(config), strict=True)
     missing = [name for name, file in files if not file.is_file()]
     if missing:
-        model = config.model
-        typed = training_arguments(missing, model.name, model.path, config.output_dir)
-        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
+        typed = training_arguments(missing, config.model, config)
+        where = config.concepts_folder / config.model.name
+        raise InputError(
+            f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
+        )

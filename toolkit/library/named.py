@@ -71,7 +71,7 @@ def load_concept(
     """
     path = from_home(source)
     if not isinstance(source, Path) and not is_file(source):
-        path = concept_path(Path(output_dir), base.name, source)
+        path = concept_path(Path(output_dir) / "concepts", base.name, source)
         if not path.is_file():
             raise InputError(
                 f"no concept {source} of {base.name}: {path} is not there; train it first, or give "

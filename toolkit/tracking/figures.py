@@ -10,9 +10,18 @@ from PIL import Image
 from torch import Tensor
 
 from toolkit.files import whole_file
-from toolkit.layout.layout import Layout, name_of
+from toolkit.layout.cells import cells_of
+from toolkit.layout.layout import Box, Layout, name_of
 
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
+
+
+_KEY = (
+    "Each row: where the picture attends to one concept's words, bright for much, at three of the "
+    "refined denoising steps (step 0 is the first, from noise).\n"
+    "Good: most of it in the concept's own box (solid). Red, dashed: another concept's box, where "
+    "this one's attention is as dense as in its own."
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,16 @@ class RefinedStep:
 def attention_figure(
     picture: Image.Image | None, layout: Layout, steps: Sequence[RefinedStep], shown: int = 3
 ) -> Figure:
-    """The picture with its boxes, and each concept's cross-attention map at up to `shown` steps."""
+    """The picture with its boxes, and each concept's cross-attention map at up to `shown` steps.
+
+    A map's title says what share of its concept's attention lies in the concept's own box; another
+    concept's box is drawn in red, with its share, where attention is as dense as in the own box.
+    """
     chosen = _spread(steps, shown)
     columns = 1 + len(chosen)
     rows = max(len(layout.regions), 1)
     aspect = layout.height / layout.width
-    figure = Figure(figsize=(3.2 * columns, 3.2 * aspect * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 3.2 * aspect * rows + 1.2), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -49,9 +62,45 @@ def attention_figure(
         for column, step in enumerate(chosen, 1):
             axis = axes[row][column]
             axis.imshow(step.maps[row].cpu().float(), extent=(0, 1, 1, 0), aspect=aspect)
-            axis.set_title(f"{name_of(region.concept)}, step {step.number}", fontsize=9)
+            attention = step.maps[row].cpu().float()
+            inside = share_inside(attention, region.box)
+            axis.set_title(
+                f"{name_of(region.concept)}, step {step.number}: {inside:.0%} in its box",
+                fontsize=9,
+            )
             _draw_box(axis, region.box, row, "")
+            for other in layout.regions:
+                if other.concept != region.concept and strays(attention, region.box, other.box):
+                    _mark_stray(axis, other.box, share_inside(attention, other.box))
+    figure.supxlabel(_KEY, fontsize=8)
     return figure
+
+
+def share_inside(attention: Tensor, box: Box) -> float:
+    """What share of a map (h, w) lies in the whole cells of a box."""
+    return float(_inside(attention, box).sum() / attention.sum().clamp(min=1e-12))
+
+
+def strays(attention: Tensor, own: Box, other: Box) -> bool:
+    """Whether a concept's attention, a map (h, w), is as dense in another's box as in its own."""
+    elsewhere, here = _inside(attention, other), _inside(attention, own)
+    return elsewhere.numel() > 0 and bool(elsewhere.mean() >= here.mean())
+
+
+def _inside(attention: Tensor, box: Box) -> Tensor:
+    cells = cells_of(box, *attention.shape)
+    if cells is None:
+        return attention[:0, :0]
+    return attention[cells.top : cells.bottom, cells.left : cells.right]
+
+
+def _mark_stray(axis, box: Box, share: float) -> None:  # type: ignore[no-untyped-def]
+    x0, y0, x1, y1 = box
+    frame = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="red", linestyle="--")
+    axis.add_patch(frame)
+    axis.text(
+        x0 + 0.01, y1 - 0.02, f"{share:.0%} here", color="red", fontsize=8, backgroundcolor="white"
+    )
 
 
 def loss_figure(steps: Sequence[RefinedStep], title: str) -> Figure:
@@ -64,8 +113,8 @@ def loss_figure(steps: Sequence[RefinedStep], title: str) -> Figure:
         numbers = [step.number for step in steps]
         axis.plot(numbers, [step.losses[name] for step in steps], label=name, linewidth=width)
     axis.set_title(title, fontsize=9)
-    axis.set_xlabel("step")
-    axis.set_ylabel("weighted loss")
+    axis.set_xlabel("denoising step (0 is the first, from noise); lower is better", fontsize=8)
+    axis.set_ylabel("weighted loss", fontsize=8)
     if names:
         axis.legend(fontsize=8)
     return figure

@@ -93,7 +93,7 @@ def tell_trained(file: Path) -> None:
 
 def concept_file(config: TrainConfig) -> Path:
     """Where the concept is kept."""
-    return concept_path(config.output_dir, config.model.name, config.concept.name)
+    return concept_path(config.concepts_folder, config.model.name, config.concept.name)
 
 
 def training_folder(config: TrainConfig) -> Path:

@@ -229,10 +229,10 @@ def _of_turned_masks(images: Sequence[ConceptImage]) -> list[str]:
 
 
 def _of_captions(images: Sequence[ConceptImage], folder: Path, name: str) -> list[str]:
+    given = sum(image.captioned for image in images)
     unnamed = sum(not names_concept(image.caption, name) for image in images)
     if not unnamed:
         return []
     return [
-        f"{unnamed} of {len(images)} captions in {folder} do not say <{name}>: it is put in front "
-        "of them"
+        f"{unnamed} of {given} captions in {folder} do not say <{name}>: it is put in front of them"
     ]

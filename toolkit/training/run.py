@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
+from toolkit.files import from_anywhere
 from toolkit.text.wording import counted
 from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 from toolkit.training.asked import (
@@ -107,7 +109,8 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         if trainer.global_step != options.steps:
             raise _ended_early(trainer, options.steps, file)
         if trainer.is_global_zero:
-            save_concept(training.concept(concept.class_word), file)
+            learned = training.concept(concept.class_word)
+            save_concept(replace(learned, images=from_anywhere(concept.images)), file)
     return file
 
 

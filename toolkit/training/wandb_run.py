@@ -5,7 +5,7 @@ from pathlib import Path
 import wandb
 from lightning import LightningModule, Trainer
 
-from toolkit.tracking.wandb import start_run
+from toolkit.tracking.wandb import start_run, tell_where
 from toolkit.training.every_step import EveryStep
 from toolkit.training.measurements import measured
 from toolkit.training.module import ConceptTraining
@@ -48,9 +48,11 @@ class WandbRun(EveryStep):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.run is not None:
             self.run.finish()
+            tell_where(self.run)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if self.run is not None:
             self.run.finish(exit_code=1)
+            tell_where(self.run)
