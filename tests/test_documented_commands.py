@@ -66,10 +66,10 @@ def at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     shutil.copytree(ROOT / "datasets" / "dog", tmp_path / "pictures" / "rex")
-    written = blocks(ROOT / "README.md", "yaml")
-    for page in PAGES:
-        written += blocks(page, "yaml")
-    for text in written:
+    shutil.copytree(ROOT / "datasets" / "cat", tmp_path / "pictures" / "tom")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "v1-5.safetensors").touch()
+    for text in (text for page in PAGES for text in blocks(page, "yaml")):
         if named := re.match(r"# (\S+\.yaml)\n", text):
             (tmp_path / named[1]).write_text(text)
     (line,) = blocks(ROOT / "docs" / "scale.md", "json")
