@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from toolkit.backbones import protocol
+from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.injection import injected, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
@@ -75,6 +76,9 @@ class Base:
         the same tokens, and fill up the window with different ones.
     zeros_for_no_negative: the negative side hears zeros, and not what the text encoders say of an
         empty text, where a negative prompt is empty (`force_zeros_for_empty_prompt`).
+    guidance_layers: which transformers at that grid are read, counted as ED-LoRA counts them; None:
+        all. Of each the last block is.
+    overrides: as `Identity` has them.
     compiled: denoising passes are compiled as one graph, which the first of them waits for.
     lock: held by whoever changes its networks for a while, so that two threads may share a base.
         A thread that holds it may take it again. Nothing inside a network's pass may take it:
@@ -93,6 +97,8 @@ class Base:
     tokenizer_2: CLIPTokenizer | None = None
     text_encoder_2: CLIPTextModelWithProjection | None = None
     zeros_for_no_negative: bool = False
+    guidance_layers: tuple[int, ...] | None = None
+    overrides: str = ""
     compiled: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
@@ -174,6 +180,24 @@ class Base:
         """The U-Net's attention layers in ED-LoRA's order."""
         return attention_layers(self.unet)
 
+    @cached_property
+    def guiding(self) -> list[AttentionLayer]:
+        """The layers whose maps the constraints read: the last block of each transformer there."""
+        return [
+            layer
+            for layer in self.layers
+            if layer.downscale == self.guidance_downscale
+            and layer.last
+            and (self.guidance_layers is None or layer.transformer in self.guidance_layers)
+        ]
+
+    @property
+    def family(self) -> str:
+        """Which family it is of, in words."""
+        if self.text_encoder_2 is not None:
+            return SDXL
+        return SD2 if self.unet.config.use_linear_projection else SD1
+
     @property
     def transformers(self) -> int:
         """How many encodings of a prompt the U-Net hears: ED-LoRA's layers."""
@@ -251,7 +275,7 @@ class Base:
     def identity(self) -> Identity:
         """Which base it is, for the record of a result."""
         autoencoder = "" if self.vae is None else weights_fingerprint(self.vae)
-        return Identity(self.name, self.architecture, self.weights, autoencoder)
+        return Identity(self.name, self.architecture, self.weights, autoencoder, self.overrides)
 
     def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest sigma."""

@@ -17,7 +17,8 @@ from toolkit.backbones.unet.sites import AttentionLayer
 class CrossAttentionMaps:
     """Collects cross-attention probabilities at one resolution during a pass with gradients.
 
-    downscale: which layers are read: those whose map is the latent's height over this.
+    downscale: which layers are read: those whose map is the latent's height over this, the last
+        block of each transformer.
     maps: for each such layer, (batch, cells, places), averaged over heads.
     """
 
@@ -53,7 +54,8 @@ def layerwise_cross_attention(
     before = [attention.processor for attention in attentions]
     try:
         for layer, attention in zip(layers, attentions, strict=True):
-            reads = recorder is not None and recorder.downscale == layer.downscale
+            there = recorder is not None and recorder.downscale == layer.downscale
+            reads = there and layer.last
             attention.processor = LayerwiseProcessor(layer.transformer, recorder if reads else None)
         yield
     finally:

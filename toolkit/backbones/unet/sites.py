@@ -17,12 +17,14 @@ class AttentionLayer:
     heads: of its attentions.
     transformer: which of the U-Net's transformers it is a block of, counted in the same order. The
         blocks of one transformer share a concept's embeddings, and so hear the same encoding.
+    last: whether no block of its transformer follows.
     """
 
     name: str
     downscale: int
     heads: int
     transformer: int = 0
+    last: bool = True
 
     @property
     def self_attention(self) -> str:
@@ -64,10 +66,11 @@ def attention_layers(unet: UNet2DConditionModel) -> list[AttentionLayer]:
             stage, downscale = 2, 2 ** (levels - 1 - numbers[0])
         found.append(((stage, *numbers), AttentionLayer(block, downscale, int(attention.heads))))
     blocks = [layer for _, layer in sorted(found, key=lambda item: item[0])]
-    transformers = list(dict.fromkeys(transformer_of(layer.name) for layer in blocks))
+    owners = [transformer_of(layer.name) for layer in blocks]
+    transformers = list(dict.fromkeys(owners))
     return [
-        replace(layer, transformer=transformers.index(transformer_of(layer.name)))
-        for layer in blocks
+        replace(layer, transformer=transformers.index(owner), last=owner not in owners[n + 1 :])
+        for n, (layer, owner) in enumerate(zip(blocks, owners, strict=True))
     ]
 
 
