@@ -177,13 +177,22 @@ def _residuals(
     def of_rows(parts: Sequence[Tensor]) -> Tensor:
         return torch.cat([parts[side].expand(pictures, *parts[side].shape[1:]) for side in sides])
 
+    pixels: Any = control.pixels.expand(len(latents), -1, -1, -1)
+    kinds: dict[str, Any] = {}
+    mode = control.condition.mode
+    if mode is not None:
+        pixels = [pixels]
+        kind = torch.zeros(len(latents), control.network.config.num_control_type)
+        kind[:, mode] = 1
+        kinds = {"control_type": kind.to(latents), "control_type_idx": [mode]}
     down, middle = control.network(
         latents,
         timestep,
         encoder_hidden_states=of_rows(control.text),
-        controlnet_cond=control.pixels.expand(len(latents), -1, -1, -1),
+        controlnet_cond=pixels,
         added_cond_kwargs={name: of_rows(both.split(1)) for name, both in layout.added.items()},
         return_dict=False,
+        **kinds,
     )
     return [weighted(part, control.condition, layout.layout) for part in (*down, middle)]
 
