@@ -24,6 +24,7 @@ from toolkit.backbones.injection import injected, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.sizes import Sizes
+from toolkit.backbones.unet import autoencoder
 from toolkit.backbones.unet.attention import install
 from toolkit.backbones.unet.configuration import sizes_of
 from toolkit.backbones.unet.fingerprint import weights_fingerprint
@@ -450,11 +451,7 @@ class Base:
         """
         if self.vae is None:
             raise InputError(f"base {self.name} has no autoencoder, so it cannot make pictures")
-        config = self.vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        latents = latents.to(self.vae.dtype) / config.scaling_factor + shift
-        pixels = self.vae.decode(latents).sample
-        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+        return autoencoder.decode(self.vae, latents)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(n, 3, height, width) pixels in 0..1 to (n, channels, h, w) latents.
@@ -464,11 +461,4 @@ class Base:
         """
         if self.vae is None:
             raise InputError(f"base {self.name} has no autoencoder, so it cannot read pictures")
-        config = self.vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        encoded = self.vae.encode((pixels * 2 - 1).to(self.vae.device, self.vae.dtype))
-        if isinstance(self.vae, AutoencoderTiny):
-            latents = encoded.latents
-        else:
-            latents = encoded.latent_dist.mean
-        return (latents - shift) * config.scaling_factor
+        return autoencoder.encode(self.vae, pixels)
