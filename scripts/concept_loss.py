@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
         with base.lora_injected(concept.rank, torch.Generator()), base.heard_by_layer():
             base.start_from(concept.changes)
             rates = LearningRates({}, 0)
-            model = ConceptTraining(base, concept.name, {}, concept.embeddings.float(), rates, 1)
+            start = {part: own.float() for part, own in concept.token_embeddings.items()}
+            model = ConceptTraining(base, concept.name, {}, start, rates, 1)
             draws = Draws(UNSEEN_SEED, len(images), 0.0, model.schedule.timesteps)
             inside, outside = [], []
             for step in range(BATCHES):
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
                 noisy = model.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
                 wanted = model.schedule.target(batch.latents, batch.noise, batch.timesteps)
                 prompts = [model.tokenise(caption) for caption in batch.captions]
-                encodings = base.encode_prompts(prompts, model.embeddings)
+                encodings = base.encode_prompts(prompts, model.token_embeddings)
                 found = base.predict(noisy, batch.timesteps, encodings)
                 inside.append(masked_mse(found, wanted, batch.masks))
                 outside.append(masked_mse(found, wanted, 1 - batch.masks))

@@ -49,7 +49,13 @@ def import_concept(config: ImportConfig) -> Path:
     from toolkit.concept.formats.read import read_foreign
 
     path, model = check_import(config), config.model
-    base = load_base(model.path, model.name, guidance_downscale=model.guidance_downscale)
+    base = load_base(
+        model.path,
+        model.name,
+        guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
+    )
     concept = read_foreign(
         config.file,
         config.name,

@@ -54,8 +54,9 @@ def set_index(folder: Path, **change: object) -> None:
     ("change", "family"),
     [
         ({"_class_name": "StableDiffusionXLPipeline",
+          "text_encoder": [None, None],
           "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]},
-         "a Stable Diffusion XL model"),
+         "a Stable Diffusion XL refiner model"),
         ({"_class_name": "FluxPipeline", "unet": None, "transformer": ["diffusers", "Flux"]},
          "a Flux model"),
         ({"_class_name": "StableDiffusion3Pipeline", "transformer": ["diffusers", "SD3"]},
@@ -69,7 +70,7 @@ def test_a_folder_of_another_family_is_refused_by_its_name(
 ) -> None:
     set_index(model, **change)
     assert f"is {family} (" in refused(model)
-    assert "only Stable Diffusion 1.x can be used as a base" in refused(model)
+    assert "only Stable Diffusion 1.x, 2.x and XL can be used as a base" in refused(model)
 
 
 def test_a_unet_that_reads_other_text_or_channels_is_refused(model: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_truncated_file_of_weights_is_one_line(model: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["conditioner.embedders.0.x", "model.diffusion_model.x"], "Stable Diffusion XL"),
+        (["conditioner.embedders.0.model.x", "model.diffusion_model.x"], "refiner"),
         (["model.diffusion_model.joint_blocks.0.x"], "Stable Diffusion 3"),
         (["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"], "Flux"),
         (["blocks.0.cross_attn.k.weight"], "Wan"),

@@ -125,12 +125,12 @@ class Backbone(Protocol):
         ...
 
     @property
-    def embedding_shape(self) -> tuple[int, int]:
-        """(layers, width) of what stands for one of a concept's tokens."""
+    def embedding_shapes(self) -> dict[Part, tuple[int, int]]:
+        """(layers, width) of what stands for one of a concept's tokens, by text encoder."""
         ...
 
     def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
-        """(out, in) of each linear map of a part, by its path."""
+        """(out, in) of each linear map of a part, by its path; none of a part that it lacks."""
         ...
 
     def bytes_of_picture(self, width: int, height: int) -> int:

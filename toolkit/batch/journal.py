@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def recipe_of(
     """The recipe of a run; reads every concept's and condition's files once."""
     conditions = {path for layout in layouts for path in _condition_paths(layout)}
     return Recipe(
-        base=asdict(base),
+        base=base.record,
         concepts={name: sha256_of(path) for name, path in concepts.items()},
         conditions={path: _sha256_of_all(Path(path)) for path in conditions},
         method=record_of(method),

@@ -156,6 +156,8 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
         job.model.path,
         job.model.name,
         guidance_downscale=job.model.guidance_downscale,
+        guidance_layers=job.model.guidance_layers,
+        prediction_type=job.model.prediction_type,
         dtype=job.trainer.dtype_of_base(job.model.dtype),
         compiled=job.model.compile,
     )

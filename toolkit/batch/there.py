@@ -70,7 +70,7 @@ def _all_there(
     configuration = read_configuration(model.path)
     if configuration is None or not is_plain(trainer):
         return False
-    identity = configuration.identity(model.name, model.dtype or "float32")
+    identity = configuration.identity(model.name, model.dtype or "float32", model.overrides)
     if identity is None:
         return False
     recipe = recipe_of(

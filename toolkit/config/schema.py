@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from toolkit.backbones.identity import overrides_of
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
 from toolkit.names import LONGEST_NAME, check_folder_name, check_name
@@ -54,6 +55,10 @@ class ModelConfig:
     """A diffusers folder, a single .safetensors file, or a hub id."""
     guidance_downscale: int | None = None
     """Latent pixels per cell of the map that the constraints read; null: the base's own."""
+    guidance_layers: tuple[int, ...] | None = None
+    """Which transformers of that map are read, counted from 0 (docs/families.md); null: all."""
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    """What the base predicts, where its files say it wrongly; null: what they say."""
     width: int = 512
     """Pixels the base was trained at."""
     height: int = 512
@@ -64,6 +69,11 @@ class ModelConfig:
     """The weights' type; null follows trainer.precision."""
     compile: bool = False
     """Compile denoising passes: the first picture waits for it, the others gain, on a GPU."""
+
+    @property
+    def overrides(self) -> str:
+        """What was set of how the base is read, as its identity has it."""
+        return overrides_of(self.prediction_type, self.guidance_layers)
 
     def __post_init__(self) -> None:
         too_long = len(self.name.encode()) > LONGEST_NAME

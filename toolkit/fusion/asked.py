@@ -51,7 +51,8 @@ def fused_already(config: FuseConfig) -> Path | None:
     configuration = read_configuration(config.model.path)
     if configuration is None or not is_plain(config.trainer.arguments):
         return None
-    identity = configuration.identity(config.model.name, config.model.dtype or "float32")
+    model = config.model
+    identity = configuration.identity(model.name, model.dtype or "float32", model.overrides)
     if identity is None or not is_fused(config, fingerprint_of(config, identity)):
         return None
     tell_fused()
@@ -79,7 +80,7 @@ def fingerprint_of(config: FuseConfig, base: Identity) -> str:
     """16 hex digits of all that a fusion depends on."""
     recipe = {
         "version": _VERSION,
-        "base": [base.architecture, base.weights],
+        "base": [base.architecture, base.weights, *filter(None, [base.overrides])],
         "concepts": [[name_in(file), sha256_of(file)] for file in concept_files(config)],
         "size": [config.model.width, config.model.height],
         **asdict(config.fusion),

@@ -75,6 +75,8 @@ class Condition:
     model: a diffusers folder or hub id of the network that reads it.
     weight: of what the network adds. region_weights: the same inside each region's box, in the
     layout's order; None takes `weight`, and so does every region where the tuple is empty.
+    mode: what the image is, for a network that reads several kinds (ControlNet-Union): a number
+    that its own page tells.
     """
 
     type: ConditionType
@@ -82,6 +84,7 @@ class Condition:
     image: Path
     weight: float = 1.0
     region_weights: tuple[float | None, ...] = ()
+    mode: int | None = None
 
     def __post_init__(self) -> None:
         weights = {"weight": (self.weight,), "region_weights": self.region_weights}

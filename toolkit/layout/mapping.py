@@ -20,7 +20,8 @@ def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
 def layout_to_mapping(layout: Layout) -> dict[str, Any]:
     """The layout as plain values; `layout_from_mapping` reads it.
 
-    Every default is written out, but for conditions and guidance scales where there are none.
+    Every default is written out, but for conditions, modes and guidance scales where there are
+    none.
     """
     conditions = [
         {
@@ -30,6 +31,7 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
             "weight": condition.weight,
             "region_weights": list(condition.region_weights),
         }
+        | ({} if condition.mode is None else {"mode": condition.mode})
         for condition in layout.conditions
     ]
     return {

@@ -46,6 +46,8 @@ def load_base(
         config.path,
         config.name,
         guidance_downscale=config.guidance_downscale,
+        guidance_layers=config.guidance_layers,
+        prediction_type=config.prediction_type,
         device=_device() if device is None else device,
         dtype=_dtype(dtype or config.dtype or torch.float32),
         compiled=config.compile if compiled is None else compiled,

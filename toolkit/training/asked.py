@@ -68,7 +68,7 @@ def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
     if config.logger.kind == "wandb":  # whose settings are checked first
         return None
     circumstances = Circumstances(dtype=model.dtype or "float32")
-    identity = configuration.identity(model.name, circumstances.dtype)
+    identity = configuration.identity(model.name, circumstances.dtype, model.overrides)
     file = concept_file(config)
     if identity is None or not file.is_file():
         return None
@@ -114,7 +114,7 @@ def settings_of(
         "width": config.model.width,
         "height": config.model.height,
         **asdict(circumstances),
-        "base": f"{base.architecture} {base.weights}",
+        "base": f"{base.architecture} {base.weights} {base.overrides}".rstrip(),
         "images": _digest(images),
     }
     return {

@@ -29,8 +29,8 @@ class ConceptTraining(LightningModule):
     """One concept's training: the base with a LoRA injected, and the concept's embeddings.
 
     To be used under the base's `lora_injected` and `heard_by_layer`, fit and export alike.
-    settings: what the result depends on, for the record. embeddings: (2, layers, dim) to start
-        from. max_embedding_norm: see `mean_norm`; None: no limit.
+    settings: what the result depends on, for the record. embeddings: for each text encoder
+        (2, layers, width) to start from. max_embedding_norm: see `mean_norm`; None: no limit.
     recorder: collects the maps for the attention regulariser; None when its weight is 0.
     """
 
@@ -39,7 +39,7 @@ class ConceptTraining(LightningModule):
         base: Base,
         name: str,
         settings: Mapping[str, str],
-        embeddings: Tensor,
+        embeddings: Mapping[Part, Tensor],
         rates: LearningRates,
         steps: int,
         mask_loss: bool = True,
@@ -53,7 +53,7 @@ class ConceptTraining(LightningModule):
             self.add_module(network, module)
         self.name = name
         self.settings = dict(settings)
-        self.embeddings = nn.Parameter(embeddings)
+        self.embeddings = nn.Parameter(embeddings[Part.TEXT_ENCODER])
         self.rates = rates
         self.steps = steps
         self.mask_loss = mask_loss
@@ -63,6 +63,11 @@ class ConceptTraining(LightningModule):
         self.schedule = base.noise_schedule()
         self.strict_loading = False  # a checkpoint holds only what trains
 
+    @property
+    def token_embeddings(self) -> dict[Part, Tensor]:
+        """The embeddings as they are now, for each text encoder."""
+        return {Part.TEXT_ENCODER: self.embeddings}
+
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
         prompts = [self.tokenise(caption) for caption in batch.captions]
@@ -70,7 +75,7 @@ class ConceptTraining(LightningModule):
         wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
         if self.recorder is not None:
             self.recorder.forget()
-        encodings = self.base.encode_prompts(prompts, self.embeddings)
+        encodings = self.base.encode_prompts(prompts, self.token_embeddings)
         prediction = self.base.predict(noisy, batch.timesteps, encodings)
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
         loss = masked_mse(prediction, wanted, inside)
@@ -143,7 +148,9 @@ class ConceptTraining(LightningModule):
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""
-        return export_concept(self.base, self.name, class_word, self.embeddings, self.settings)
+        return export_concept(
+            self.base, self.name, class_word, self.token_embeddings, self.settings
+        )
 
 
 def _trained(module: nn.Module) -> list[nn.Parameter]:

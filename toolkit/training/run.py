@@ -137,6 +137,8 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
         dtype=dtype,
     )
     base.sizes.check_training(model.width, model.height, base.name)

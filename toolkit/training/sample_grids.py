@@ -57,7 +57,7 @@ class SampleGrids(EveryStep):
                 base,
                 prompt.replace(f"<{training.name}>", " ".join(words)),
                 words,
-                training.embeddings,
+                training.token_embeddings,
                 self.seeds,
                 self.size,
                 self.steps,

@@ -115,12 +115,8 @@ def _from_mix_of_show(
     )
     embeddings = embeddings_of(params, path)
     embeddings = _no_tokens(base) if embeddings is None else embeddings
-    return Concept(
-        name=name,
-        embeddings=embeddings,
-        token_names=tokens_of(name, len(embeddings)),
-        unet=found.changes[Part.UNET],
-        text_encoder=found.changes[Part.TEXT_ENCODER],
+    return Concept(name, embeddings, tokens_of(name, len(embeddings)), {}, {}).with_changes(
+        found.changes
     )
 
 
@@ -137,7 +133,7 @@ def _from_lora_or_vectors(
         return _with_vectors(empty, vectors, base)
     tensors = flat_tensors(content, path)
     changes = read_lora(tensors, metadata, adapter_config(path), base, path)
-    return replace(empty, unet=changes[Part.UNET], text_encoder=changes[Part.TEXT_ENCODER])
+    return empty.with_changes(changes)
 
 
 def _check_kind(content: Mapping[str, Any], path: Path) -> None:
@@ -159,7 +155,7 @@ def _acts(concept: Concept) -> bool:
 
 def _no_tokens(base: Base) -> Tensor:
     """(0, layers, dim)."""
-    return torch.zeros(0, *base.embedding_shape)
+    return torch.zeros(0, *base.embedding_shapes[Part.TEXT_ENCODER])
 
 
 def _beside(lora: Path, trigger: str) -> Path | None:
@@ -183,7 +179,7 @@ def _vectors(path: Path) -> Tensor:
 
 
 def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
-    layers, width = base.embedding_shape
+    layers, width = base.embedding_shapes[Part.TEXT_ENCODER]
     if vectors.shape[1] != width:
         raise InputError(
             f"concept {concept.name}: its vectors are {vectors.shape[1]} wide; {base.name} needs "

@@ -22,6 +22,9 @@ from toolkit.concept.concept import Concept
 from toolkit.concept.formats.textual_inversion import embedding_beside
 from toolkit.files import whole_file
 
+_MIX_OF_SHOW = (Part.UNET, Part.TEXT_ENCODER)
+"""The parts of a base that Mix-of-Show knows."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -81,7 +84,7 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
             name: vectors.float().clone()
             for name, vectors in zip(concept.token_names, concept.embeddings, strict=True)
         },
-        **{str(part): halves(part, changes) for part, changes in concept.changes.items()},
+        **{str(part): halves(part, concept.changes[part]) for part in _MIX_OF_SHOW},
     }
     with whole_file(path) as temporary:
         torch.save({"params": content}, temporary)
