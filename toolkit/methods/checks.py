@@ -1,19 +1,20 @@
 """What must be right with a layout before anything is made."""
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 
 from toolkit.backbones import Backbone
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import Concept
-from toolkit.layout.cells import cells_of
+from toolkit.layout.areas import areas_of, cells_of_areas
+from toolkit.layout.cells import Cells
 from toolkit.layout.layout import Layout
 from toolkit.methods.prompts import check_tokens_differ, remarks_on
 from toolkit.methods.reading import own_prompts
 
 
 def check(layout: Layout, base: Backbone, concepts: Mapping[str, Concept]) -> list[str]:
-    """What is odd about a layout, such as boxes closer than a cell, in a line each.
+    """What is odd about a layout, such as regions closer than a cell, in a line each.
 
     Raises InputError for one that this base cannot make.
     """
@@ -25,19 +26,22 @@ def check(layout: Layout, base: Backbone, concepts: Mapping[str, Concept]) -> li
     canvas, regions = own_prompts(layout, concepts)
     for prompt in (canvas, *regions):
         base.check_prompt(prompt)
-    return remarks_on(layout, concepts) + _close_boxes(layout, base)
+    return remarks_on(layout, concepts) + _close_regions(layout, base)
 
 
-def _close_boxes(layout: Layout, base: Backbone) -> list[str]:
+def _close_regions(layout: Layout, base: Backbone) -> list[str]:
     grid = base.guidance_cells(layout.width, layout.height)
-    held = [(region.concept, cells_of(region.box, *grid)) for region in layout.regions]
-    placed = [(concept, cells) for concept, cells in held if cells is not None]
-    remarks = []
-    for (first, a), (second, b) in combinations(placed, 2):
-        apart_x = max(a.left, b.left) - min(a.right, b.right)
-        apart_y = max(a.top, b.top) - min(a.bottom, b.bottom)
-        if max(apart_x, apart_y) < 1:
-            remarks.append(
-                f"the boxes of {first} and {second} are less than a cell apart; they may blend"
-            )
+    held = cells_of_areas(areas_of(layout.regions), *grid)
+    placed = [(r.concept, own) for r, own in zip(layout.regions, held, strict=True) if own]
+    remarks = [
+        f"the regions of {first} and {second} are less than a cell apart; they may blend"
+        for (first, a), (second, b) in combinations(placed, 2)
+        if _touch(a, b)
+    ]
     return list(dict.fromkeys(remarks))
+
+
+def _touch(first: Cells, second: Cells) -> bool:
+    """Whether they share a cell, or a cell of one lies beside one of the other."""
+    around = {(y + dy, x + dx) for y, x in first for dy, dx in product((-1, 0, 1), repeat=2)}
+    return any(cell in around for cell in second)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon
 from PIL import Image
 from torch import Tensor
 
 from toolkit.files import whole_file
-from toolkit.layout.layout import Layout, name_of
+from toolkit.layout.areas import bounds_of
+from toolkit.layout.layout import Layout, Region, name_of
 
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
 
@@ -31,7 +32,7 @@ class RefinedStep:
 def attention_figure(
     picture: Image.Image | None, layout: Layout, steps: Sequence[RefinedStep], shown: int = 3
 ) -> Figure:
-    """The picture with its boxes, and each concept's cross-attention map at up to `shown` steps."""
+    """The picture with its regions, and each concept's attention map at up to `shown` steps."""
     chosen = _spread(steps, shown)
     columns = 1 + len(chosen)
     rows = max(len(layout.regions), 1)
@@ -44,13 +45,13 @@ def attention_figure(
         axes[0][0].imshow(picture, extent=(0, 1, 1, 0), aspect=aspect)
         axes[0][0].set_title(layout.name, fontsize=9)
         for number, region in enumerate(layout.regions):
-            _draw_box(axes[0][0], region.box, number, name_of(region.concept))
+            _draw_region(axes[0][0], region, number, name_of(region.concept))
     for row, region in enumerate(layout.regions):
         for column, step in enumerate(chosen, 1):
             axis = axes[row][column]
             axis.imshow(step.maps[row].cpu().float(), extent=(0, 1, 1, 0), aspect=aspect)
             axis.set_title(f"{name_of(region.concept)}, step {step.number}", fontsize=9)
-            _draw_box(axis, region.box, row, "")
+            _draw_region(axis, region, row, "")
     return figure
 
 
@@ -77,10 +78,12 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
-def _draw_box(axis, box: Sequence[float], number: int, name: str) -> None:  # type: ignore[no-untyped-def]
-    x0, y0, x1, y1 = box
+def _draw_region(axis, region: Region, number: int, name: str) -> None:  # type: ignore[no-untyped-def]
+    """A box or a polygon as it is; of a mask its bounding box."""
+    x0, y0, x1, y1 = bounds_of(region)
+    corners = region.polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
     colour = _COLOURS[number % len(_COLOURS)]
-    axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, linewidth=1.8))
+    axis.add_patch(Polygon(corners, fill=False, color=colour, linewidth=1.8))
     if name:
         axis.text(x0 + 0.01, y0 + 0.02, name, color=colour, fontsize=8, va="top", weight="bold")
 
