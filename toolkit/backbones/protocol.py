@@ -13,15 +13,17 @@ from torch import Tensor
 
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.unet.names import Part
+from toolkit.layout.areas import Area
 from toolkit.layout.layout import Layout, Region
 
 
 @dataclass(frozen=True)
 class EncodedRegion:
-    """A region of a layout, and the places at which its prompt calls its concept."""
+    """A region of a layout, the places at which its prompt calls its concept, and its area."""
 
     region: Region
     places: tuple[int, ...]
+    area: Area
 
 
 class Conditioning(Protocol):
@@ -35,6 +37,10 @@ class Conditioning(Protocol):
     @property
     def regions(self) -> tuple[EncodedRegion, ...]:
         """Its regions; none where only a prompt for the canvas was given."""
+        ...
+
+    def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
+        """The same, with its regions in other parts of the canvas."""
         ...
 
 
@@ -150,7 +156,7 @@ class Backbone(Protocol):
         ...
 
     def check_layout(self, layout: Layout) -> None:
-        """Raise InputError for a size it cannot make, a box without a cell, a wrong condition."""
+        """Raise InputError for a wrong size or condition, or a region without a cell."""
         ...
 
     def check_prompt(self, prompt: Prompt) -> None:

@@ -17,6 +17,7 @@ from toolkit.evaluation.scores import (
     text_similarity,
     windows,
 )
+from toolkit.layout.areas import bounds_of
 from toolkit.layout.layout import Layout, Region
 
 
@@ -44,9 +45,9 @@ def score_picture(
 
     calibration: None for a judge that is asked for similarities only.
 
-    A region is scored on its box, cut out of the picture. It has vanished when that looks less like
-    the subject than the judge's threshold. It is confused when another concept of the layout is
-    there by that concept's threshold, and the box looks more like it than like its own.
+    A region is scored on its bounding box, cut out of the picture. It has vanished when that looks
+    less like the subject than the judge's threshold. It is confused when another concept of the
+    layout is there by that concept's threshold, and the box looks more like it than like its own.
     """
     picture = Image.open(path).convert("RGB")
     found = []
@@ -55,7 +56,9 @@ def score_picture(
         found.append(_similarities(judge, picture, concept, layout.prompt, seen))
     for region in layout.regions:
         concept = concepts[region.concept]
-        scores = _similarities(judge, crop(picture, region.box), concept, region.prompt, seen)
+        scores = _similarities(
+            judge, crop(picture, bounds_of(region)), concept, region.prompt, seen
+        )
         if calibration is not None:
             scores = _with_presence(scores, judge, picture, region, layout, seen, calibration)
         found.append(scores)
@@ -88,8 +91,9 @@ def _with_presence(
     calibration: Calibration,
 ) -> RegionScores:
     name, thresholds = region.concept, calibration.thresholds
-    same = [other.box for other in layout.regions if other is not region and other.concept == name]
-    candidates = windows(region.box, same)
+    own_box = bounds_of(region)
+    same = [o for o in layout.regions if o is not region and o.concept == name]
+    candidates = windows(own_box, [bounds_of(other) for other in same])
     embeddings = judge.images([crop(picture, window) for window in candidates])
     box, evidence = embeddings[:1], seen[name].evidence(embeddings)
     others = {other.concept for other in layout.regions} - {name}
@@ -100,5 +104,5 @@ def _with_presence(
         scores,
         vanished=own <= thresholds[name] if name in thresholds else None,
         confused=is_confused(own, there) if rivals else None,
-        placement=placement(evidence, candidates, region.box),
+        placement=placement(evidence, candidates, own_box),
     )

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from PIL import Image
 from torch import Tensor
 
 from toolkit.files import whole_file
-from toolkit.layout.cells import cells_of
-from toolkit.layout.layout import Box, Layout, name_of
+from toolkit.layout.areas import area_of, as_array, bounds_of, own_cells
+from toolkit.layout.layout import Box, Layout, Region, name_of
 
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
 
@@ -40,10 +41,10 @@ class RefinedStep:
 def attention_figure(
     picture: Image.Image | None, layout: Layout, steps: Sequence[RefinedStep], shown: int = 3
 ) -> Figure:
-    """The picture with its boxes, and each concept's cross-attention map at up to `shown` steps.
+    """The picture with its regions, and each concept's attention map at up to `shown` steps.
 
-    A map's title says what share of its concept's attention lies in the concept's own box; another
-    concept's box is drawn in red, with its share, where attention is as dense as in the own box.
+    A map's title says what share of its concept's attention lies in the concept's own region;
+    another's is drawn in red, with its share, where attention is as dense as in the own one.
     """
     chosen = _spread(steps, shown)
     columns = 1 + len(chosen)
@@ -57,41 +58,42 @@ def attention_figure(
         axes[0][0].imshow(picture, extent=(0, 1, 1, 0), aspect=aspect)
         axes[0][0].set_title(layout.name, fontsize=9)
         for number, region in enumerate(layout.regions):
-            _draw_box(axes[0][0], region.box, number, name_of(region.concept))
+            _draw_region(axes[0][0], region, number, name_of(region.concept))
     for row, region in enumerate(layout.regions):
         for column, step in enumerate(chosen, 1):
             axis = axes[row][column]
             axis.imshow(step.maps[row].cpu().float(), extent=(0, 1, 1, 0), aspect=aspect)
             attention = step.maps[row].cpu().float()
-            inside = share_inside(attention, region.box)
+            inside = share_inside(attention, region)
             axis.set_title(
                 f"{name_of(region.concept)}, step {step.number}: {inside:.0%} in its box",
                 fontsize=9,
             )
-            _draw_box(axis, region.box, row, "")
+            _draw_region(axis, region, row, "")
             for other in layout.regions:
-                if other.concept != region.concept and strays(attention, region.box, other.box):
-                    _mark_stray(axis, other.box, share_inside(attention, other.box))
+                if other.concept != region.concept and strays(attention, region, other):
+                    _mark_stray(axis, bounds_of(other), share_inside(attention, other))
     figure.supxlabel(_KEY, fontsize=8)
     return figure
 
 
-def share_inside(attention: Tensor, box: Box) -> float:
-    """What share of a map (h, w) lies in the whole cells of a box."""
-    return float(_inside(attention, box).sum() / attention.sum().clamp(min=1e-12))
+def share_inside(attention: Tensor, region: Region) -> float:
+    """What share of a map (h, w) lies in the cells of a region."""
+    return float(_inside(attention, region).sum() / attention.sum().clamp(min=1e-12))
 
 
-def strays(attention: Tensor, own: Box, other: Box) -> bool:
+def strays(attention: Tensor, own: Region, other: Region) -> bool:
     """Whether a concept's attention, a map (h, w), is as dense in another's box as in its own."""
     elsewhere, here = _inside(attention, other), _inside(attention, own)
     return elsewhere.numel() > 0 and bool(elsewhere.mean() >= here.mean())
 
 
-def _inside(attention: Tensor, box: Box) -> Tensor:
-    cells = cells_of(box, *attention.shape)
+def _inside(attention: Tensor, region: Region) -> Tensor:
+    rows, columns = attention.shape
+    cells = own_cells(area_of(region), rows, columns)
     if cells is None:
-        return attention[:0, :0]
-    return attention[cells.top : cells.bottom, cells.left : cells.right]
+        return attention.new_zeros(0)
+    return attention[torch.from_numpy(as_array(cells, rows, columns))]
 
 
 def _mark_stray(axis, box: Box, share: float) -> None:  # type: ignore[no-untyped-def]
@@ -126,10 +128,12 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
-def _draw_box(axis, box: Sequence[float], number: int, name: str) -> None:  # type: ignore[no-untyped-def]
-    x0, y0, x1, y1 = box
+def _draw_region(axis, region: Region, number: int, name: str) -> None:  # type: ignore[no-untyped-def]
+    """A box or a polygon as it is; of a mask its bounding box."""
+    x0, y0, x1, y1 = bounds_of(region)
+    corners = region.polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
     colour = _COLOURS[number % len(_COLOURS)]
-    axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, linewidth=1.8))
+    axis.add_patch(Polygon(corners, fill=False, color=colour, linewidth=1.8))
     if name:
         axis.text(x0 + 0.01, y0 + 0.02, name, color=colour, fontsize=8, va="top", weight="bold")
 

@@ -1,7 +1,7 @@
 """Everything a layout's passes need that depends on neither the latents nor the timestep."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from toolkit.backbones.unet.encoding import (
 from toolkit.backbones.unet.framing import Framing, added_conditions
 from toolkit.backbones.unet.names import Part
 from toolkit.errors import InputError, shortened
+from toolkit.layout.areas import Area, area_of
 from toolkit.layout.layout import Layout
 
 NEGATIVE, POSITIVE = 0, 1
@@ -53,6 +54,11 @@ class Conditioning:
     controls: Controls = Controls()
     added: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
+        """The same, with its regions in other parts of the canvas."""
+        regions = (replace(one, area=area) for one, area in zip(self.regions, areas, strict=True))
+        return replace(self, regions=tuple(regions))
+
 
 def check_prompt(prompt: Prompt, base: Base) -> None:
     """Raise InputError for a prompt beyond the text encoder's window, or that calls no concept."""
@@ -71,7 +77,7 @@ def condition(
     """Encode the prompts of a layout, and project them to keys and values (eq. 2).
 
     regions: a prompt for each region of the layout, or none at all.
-    Raises InputError when a box does not fit the canvas, or a prompt the text encoder's window.
+    Raises InputError when a region does not fit the canvas, or a prompt the text encoder's window.
     """
     base.sizes.check_layout(layout, base.name)
     prompts = [canvas, *regions]
@@ -84,7 +90,11 @@ def condition(
     return Conditioning(
         layout=layout,
         regions=tuple(
-            EncodedRegion(region, places_of(prompt.change, read, base) if prompt.change else ())
+            EncodedRegion(
+                region,
+                places_of(prompt.change, read, base) if prompt.change else (),
+                area_of(region),
+            )
             for region, prompt, read in zip(layout.regions, regions, tokens[1:], strict=False)
         ),
         keys=keys,

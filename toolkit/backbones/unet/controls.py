@@ -1,7 +1,8 @@
 """A layout's image conditions, ready: what ControlNets and T2I-Adapters add to the U-Net.
 
 Both add to feature maps. So a weight for each region is a weight for each cell of such a map: the
-region's inside its box, the condition's own elsewhere; where boxes overlap, the later region's.
+region's inside it, the condition's own elsewhere; where regions overlap, the nearer one's, and
+of those of one depth the later one's.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ from toolkit.backbones.source import offline_copy
 from toolkit.errors import InputError
 from toolkit.images.pictures import read_picture
 from toolkit.images.tensors import pixels_of
-from toolkit.layout.cells import cells_of
+from toolkit.layout.areas import areas_of
 from toolkit.layout.layout import Condition, ConditionType, Layout
+from toolkit.layout.masks import area_masks, edge_mask
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ def weighted(feature: Tensor, condition: Condition, layout: Layout) -> Tensor:
 def weight_map(condition: Condition, layout: Layout, height: int, width: int) -> Tensor:
     """(height, width): the weight of a condition in each cell of a map over the canvas."""
     weights = torch.full((height, width), condition.weight)
-    for region, weight in zip(layout.regions, condition.region_weights, strict=False):
-        cells = cells_of(region.box, height, width)
-        if weight is not None and cells is not None:
-            weights[cells.top : cells.bottom, cells.left : cells.right] = weight
+    areas = areas_of(layout.regions)
+    visible = area_masks(areas, height, width)
+    for area, mask, weight in zip(areas, visible, condition.region_weights, strict=False):
+        if weight is not None:
+            acting = mask * edge_mask(area, height, width)
+            weights = torch.lerp(weights, torch.tensor(weight), acting)
     return weights
 
 
