@@ -22,13 +22,14 @@ run() { # PYTHON RESOLUTION
     "$environment/bin/python" -m pip install --quiet $torch uv
     "$environment/bin/python" -c 'from importlib.metadata import version
 print("torch==" + version("torch").partition("+")[0])' >"$environment/torch.txt"
-    # pytest is not the project's: its lowest versions are of no interest.
+    # pytest is not the project's: its lowest versions are of no interest. uv does not install
+    # editables, which only the built package asks for.
     "$environment/bin/uv" pip install --quiet --python "$environment" \
-        --resolution "$2" --overrides "$environment/torch.txt" . 'pytest>=9' 'pytest-xdist>=3.6'
-    "$environment/bin/uv" pip uninstall --quiet --python "$environment" lora-composer-toolkit
+        --resolution "$2" --overrides "$environment/torch.txt" \
+        -e '.[imagenet]' 'editables>=0.5' 'pytest>=9' 'pytest-xdist>=3.6'
     "$environment/bin/uv" pip list --quiet --python "$environment" |
         grep -E '^(diffusers|hydra-core|lightning|numpy|peft|safetensors|torch|transformers) '
-    PYTHONPATH=. "$environment/bin/python" -m pytest -n 2 -p no:cacheprovider $tests
+    "$environment/bin/python" -m pytest -n 2 -p no:cacheprovider $tests
 }
 
 found=0
