@@ -252,6 +252,20 @@ class ComposeConfig:
 
 
 @dataclass(frozen=True)
+class OtherPictures:
+    """Pictures that another program made, compared as one more method's.
+
+    folder: holds LAYOUT/SEED.png.
+    """
+
+    name: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        check_folder_name(f"pictures.{shortened(self.name)}", self.name)
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
 
@@ -261,6 +275,10 @@ class EvaluateConfig:
     logger: LoggerConfig
     methods: tuple[Method, ...]
     """What is compared; differences are counted from the first."""
+    pictures: tuple[OtherPictures, ...] = ()
+    """Made by other programs, and compared with the methods."""
+    skip_missing: bool = False
+    """Score what there is of pictures that other programs made, when some are missing."""
     layouts: tuple[Path, ...] = ()
     layouts_file: Path | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -275,8 +293,16 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         _at_least("resamples", self.resamples, 1)
-        if not self.methods:
-            raise InputError("methods=: name at least one", "methods")
+        if not self.methods and not self.pictures:
+            raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
+        names = [method.name for method in self.methods]
+        for pictures in self.pictures:
+            if pictures.name in names:
+                raise InputError(
+                    f"pictures.{pictures.name}: a method that is compared is called so: take "
+                    "another name",
+                    "pictures",
+                )
 
     @property
     def compositions(self) -> tuple[ComposeConfig, ...]:

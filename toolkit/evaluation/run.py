@@ -19,6 +19,7 @@ from toolkit.evaluation.calibration import Calibration, Portraits, calibrate, em
 from toolkit.evaluation.clean_rows import CLEAN, clean_rows
 from toolkit.evaluation.figures import contact_sheet, score_figure
 from toolkit.evaluation.judges import Judge, default_judges, load_judge
+from toolkit.evaluation.other_pictures import pictures_of
 from toolkit.evaluation.picture import score_picture
 from toolkit.evaluation.references import as_drawn, read_references
 from toolkit.evaluation.table import ScoreRow, table, write_rows
@@ -120,7 +121,7 @@ def describe(calibration: Calibration) -> str:
 
 
 def _pictures(config: EvaluateConfig, layouts: Sequence[Layout]) -> dict[tuple[str, Item], Path]:
-    """Every finished picture by method and item."""
+    """Every finished picture by method and item, and those that other programs made."""
     found = {}
     for composition in config.compositions:
         folder = config.output_dir / "compose" / composition.method_name
@@ -129,6 +130,9 @@ def _pictures(config: EvaluateConfig, layouts: Sequence[Layout]) -> dict[tuple[s
                 item = Item(layout, seed)
                 if error_of(item, folder) is None:
                     found[composition.method_name, item] = item.path(folder, ".png")
+    for pictures in config.pictures:
+        for item, path in pictures_of(pictures, layouts, config.seeds).items():
+            found[pictures.name, item] = path
     return found
 
 
