@@ -1,4 +1,4 @@
-"""Pictures that another program made, beside methods: in the table, and told when they are wrong."""
+"""Pictures that another program made, beside methods, and told when they are wrong."""
 
 from pathlib import Path
 

@@ -28,6 +28,7 @@ from toolkit.config.schema import (
     Format,
     FuseConfig,
     ImportConfig,
+    LayoutsConfig,
     OtherPictures,
     SampleConfig,
     TrainConfig,
@@ -113,6 +114,12 @@ EVALUATE = Shape(
         "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
     },
 )
+LAYOUTS = Shape(
+    "layouts",
+    LayoutsConfig,
+    ("model",),
+    {key: COMPOSE.own[key] for key in ("layout", "layouts", "seeds")},
+)
 SAMPLE = Shape(
     "sample",
     SampleConfig,
@@ -193,6 +200,22 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
         for name, folder in (content.get("pictures") or {}).items()
     ]
     return build(EvaluateConfig, content | {"methods": methods, "pictures": pictures})
+
+
+def read_layouts(arguments: Sequence[str]) -> LayoutsConfig:
+    """The config of writing layouts for other programs."""
+    what, others = take_first(arguments, "word export")
+    if what != "export":
+        raise InputError(f"toolkit layouts {what}: it knows export (nearest: export)")
+    typed = split_arguments(others)
+    content = _read(LAYOUTS, typed)
+    if "layouts" in typed and "layout" not in typed:
+        content.pop("layouts", None)
+    if ("layouts" in content) == ("layouts_file" in content):
+        raise InputError(
+            f"say what to export: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
+        )
+    return build(LayoutsConfig, content)
 
 
 def read_sample(arguments: Sequence[str]) -> SampleConfig:

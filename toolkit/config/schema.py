@@ -328,6 +328,31 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class LayoutsConfig:
+    """What `toolkit layouts export` does. Either `layouts` or `layouts_file` is given."""
+
+    model: ModelConfig
+    layouts: tuple[Path, ...] = ()
+    layouts_file: Path | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    format: Literal["json"] = "json"
+    """What is written: docs/evaluation.md describes it."""
+    out: Path | None = None
+    """The file to write; null: outputs/layouts.json."""
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+
+    def __post_init__(self) -> None:
+        if self.out is not None and (self.out.is_dir() or self.out.suffix.lower() != ".json"):
+            raise InputError(f"out={self.out}: a file that ends in .json is written", "out")
+
+    @property
+    def target(self) -> Path:
+        """The file that is written."""
+        return self.out or self.output_dir / "layouts.json"
+
+
+@dataclass(frozen=True)
 class SampleConfig:
     """What `toolkit sample` does."""
 

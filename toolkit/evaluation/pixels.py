@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from toolkit.layout.layout import Box
+from toolkit.layout.pixels import pixel_box
 
 
 def batch_of(
@@ -25,9 +26,7 @@ def batch_of(
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
     """What lies in a box of fractions, at least a pixel."""
-    left, top = int(box[0] * image.width), int(box[1] * image.height)
-    right, bottom = round(box[2] * image.width), round(box[3] * image.height)
-    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return image.crop(pixel_box(box, *image.size))
 
 
 def _square(picture: Image.Image, side: int) -> Image.Image:
