@@ -23,6 +23,7 @@ class ColourJudge:
 
     name = "colour"
     tells_presence = True
+    tells_collapse = False
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         means = np.stack([np.asarray(p.convert("RGB")).mean(axis=(0, 1)) for p in pictures])

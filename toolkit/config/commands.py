@@ -107,7 +107,9 @@ EVALUATE = Shape(
         "seeds": SEEDS,
         "methods": Own("methods", method_names, "names of configs/method, with commas"),
         "judge": Own(
-            "judges", judge_names, "clip, mini, imagenet, clean or a CLIP's path, with commas"
+            "judges",
+            judge_names,
+            "clip, dinov2, mini, imagenet, clean or a CLIP's or DINOv2's path, with commas",
         ),
     },
     named={

@@ -286,6 +286,8 @@ class EvaluateConfig:
     """Who judges; empty: the base's own scorer where it has one, else CLIP."""
     resamples: int = 2000
     """Bootstrap resamples of each interval."""
+    cost: bool = False
+    """Also count kernels and memory: each method makes one picture more, slowly."""
     batch_size: int | None = None
     """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
     output_dir: Path = Path("outputs")
@@ -305,15 +307,20 @@ class EvaluateConfig:
                 )
 
     @property
+    def one_device(self) -> TrainerConfig:
+        """Where pictures are composed and judged."""
+        one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return TrainerConfig({**self.trainer.arguments, **one})
+
+    @property
     def compositions(self) -> tuple[ComposeConfig, ...]:
         """What must have been composed before it can be scored, a config for each method."""
-        one_device = {**self.trainer.arguments, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         return tuple(
             ComposeConfig(
                 model=self.model,
                 method=method,
                 sampling=self.sampling,
-                trainer=TrainerConfig(one_device),
+                trainer=self.one_device,
                 logger=LoggerConfig(kind="none"),
                 layouts=self.layouts,
                 layouts_file=self.layouts_file,

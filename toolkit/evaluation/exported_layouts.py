@@ -57,7 +57,7 @@ def in_class_words(prompt: str, class_words: Mapping[str, str]) -> str:
     """`prompt` with a concept's class word where <name> stands, or <name1> <name2> written out."""
     for name, word in class_words.items():
         called = rf"<{re.escape(name)}\d*>"
-        prompt = re.sub(rf"{called}(?:\s+{called})*", lambda _, word=word: word, prompt)
+        prompt = re.sub(rf"{called}(?:\s+{called})*", word.replace("\\", "\\\\"), prompt)
     return " ".join(prompt.split())
 
 
