@@ -128,6 +128,8 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         "evaluate layout=one.yaml judge=mini model.path=a/b model.name=mini": "holds no scorer",
         "fuse concepts=dog,cat": "not trained yet: cat",
         "export cat format=kohya": "no concept file",
+        "layouts export format=xml": "format=xml: expected one of json",
+        "evaluate layout=one.yaml methods=[] pictures.x=nowhere": "there is no such folder",
         "import one.yaml concept=dog": "is there already",
     }  # fmt: skip
     for (code, said), (command, wanted) in zip(told(folder, *cases), cases.items(), strict=True):

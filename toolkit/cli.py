@@ -18,6 +18,7 @@ from toolkit.config.commands import (
     EXPORT,
     FUSE,
     IMPORT,
+    LAYOUTS,
     SAMPLE,
     TRAIN,
     Shape,
@@ -26,6 +27,7 @@ from toolkit.config.commands import (
     read_export,
     read_fuse,
     read_import,
+    read_layouts,
     read_sample,
     read_train,
 )
@@ -162,6 +164,13 @@ def _evaluate(arguments: Sequence[str]) -> int:
     return code
 
 
+def _layouts(arguments: Sequence[str]) -> int:
+    config = read_layouts(arguments)
+    path = _light("toolkit.evaluation.exported_layouts", "export_layouts")(config)
+    _say(f"layouts: {path}")
+    return DONE
+
+
 def _import(arguments: Sequence[str]) -> int:
     config = read_import(arguments)
     _light("toolkit.exchange", "check_import")(config)
@@ -219,6 +228,13 @@ COMMANDS = {
         ),
         EVALUATE,
         _evaluate,
+    ),
+    "layouts": Command(
+        "write layouts for other programs, whose pictures toolkit evaluate can score",
+        ("toolkit layouts export format=json layout=scene1,scene2 seeds=8 out=layouts.json",),
+        LAYOUTS,
+        _layouts,
+        "export ",
     ),
     "sample": Command(
         "make pictures of one trained concept alone",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from toolkit.backbones.pass_count import PassCount
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.unet.names import Part
 from toolkit.layout.areas import Area
@@ -113,6 +114,11 @@ class Backbone(Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """What its weights are held in."""
+        ...
+
+    @property
+    def passes_made(self) -> PassCount:
+        """Passes of its denoising network, counted by all who compose with it."""
         ...
 
     @property

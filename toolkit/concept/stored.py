@@ -35,6 +35,11 @@ def images_in(path: Path) -> str:
     return (_metadata(path) or {}).get("images", "")
 
 
+def class_word_in(path: Path) -> str:
+    """The class word of a concept file; empty where no whole concept file is."""
+    return (_metadata(path) or {}).get("class_word", "")
+
+
 def _metadata(path: Path) -> dict[str, str] | None:
     try:
         with safe_open(path, framework="np") as file:

@@ -6,6 +6,7 @@ from toolkit.config.commands import (
     read_export,
     read_fuse,
     read_import,
+    read_layouts,
     read_sample,
     read_train,
 )
@@ -20,6 +21,7 @@ from toolkit.config.schema import (
     FusionScheduler,
     FusionSolver,
     ImportConfig,
+    LayoutsConfig,
     LoggerConfig,
     ModelConfig,
     SampleConfig,
@@ -40,6 +42,7 @@ __all__ = [
     "FusionScheduler",
     "FusionSolver",
     "ImportConfig",
+    "LayoutsConfig",
     "LoggerConfig",
     "ModelConfig",
     "SampleConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "read_export",
     "read_fuse",
     "read_import",
+    "read_layouts",
     "read_sample",
     "read_train",
 ]

@@ -273,6 +273,20 @@ class ComposeConfig(Folders):
 
 
 @dataclass(frozen=True)
+class OtherPictures:
+    """Pictures that another program made, compared as one more method's.
+
+    folder: holds LAYOUT/SEED.png.
+    """
+
+    name: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        check_folder_name(f"pictures.{shortened(self.name)}", self.name)
+
+
+@dataclass(frozen=True)
 class EvaluateConfig(Folders):
     """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
 
@@ -282,6 +296,10 @@ class EvaluateConfig(Folders):
     logger: LoggerConfig
     methods: tuple[Method, ...]
     """What is compared; differences are counted from the first."""
+    pictures: tuple[OtherPictures, ...] = ()
+    """Made by other programs, and compared with the methods."""
+    skip_missing: bool = False
+    """Score what there is of pictures that other programs made, when some are missing."""
     layouts: tuple[Path, ...] = ()
     layouts_file: Path | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -289,24 +307,39 @@ class EvaluateConfig(Folders):
     """Who judges; empty: the base's own scorer where it has one, else CLIP."""
     resamples: int = 2000
     """Bootstrap resamples of each interval."""
+    cost: bool = False
+    """Also count kernels and memory: each method makes one picture more, slowly."""
     batch_size: int | None = None
     """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
 
     def __post_init__(self) -> None:
         _at_least("resamples", self.resamples, 1)
-        if not self.methods:
-            raise InputError("methods=: name at least one", "methods")
+        if not self.methods and not self.pictures:
+            raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
+        names = [method.name for method in self.methods]
+        for pictures in self.pictures:
+            if pictures.name in names:
+                raise InputError(
+                    f"pictures.{pictures.name}: a method that is compared is called so: take "
+                    "another name",
+                    "pictures",
+                )
+
+    @property
+    def one_device(self) -> TrainerConfig:
+        """Where pictures are composed and judged."""
+        one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return TrainerConfig({**self.trainer.arguments, **one})
 
     @property
     def compositions(self) -> tuple[ComposeConfig, ...]:
         """What must have been composed before it can be scored, a config for each method."""
-        one_device = {**self.trainer.arguments, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         return tuple(
             ComposeConfig(
                 model=self.model,
                 method=method,
                 sampling=self.sampling,
-                trainer=TrainerConfig(one_device),
+                trainer=self.one_device,
                 logger=LoggerConfig(kind="none"),
                 layouts=self.layouts,
                 layouts_file=self.layouts_file,
@@ -319,6 +352,29 @@ class EvaluateConfig(Folders):
             )
             for method in self.methods
         )
+
+
+@dataclass(frozen=True)
+class LayoutsConfig(Folders):
+    """What `toolkit layouts export` does. Either `layouts` or `layouts_file` is given."""
+
+    model: ModelConfig
+    layouts: tuple[Path, ...] = ()
+    layouts_file: Path | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    format: Literal["json"] = "json"
+    """What is written: docs/evaluation.md describes it."""
+    out: Path | None = None
+    """The file to write; null: outputs/layouts.json."""
+
+    def __post_init__(self) -> None:
+        if self.out is not None and (self.out.is_dir() or self.out.suffix.lower() != ".json"):
+            raise InputError(f"out={self.out}: a file that ends in .json is written", "out")
+
+    @property
+    def target(self) -> Path:
+        """The file that is written."""
+        return self.out or self.output_dir / "layouts.json"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What an evaluation is asked for, checked as far as files tell, without torch."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from toolkit.config.schema import EvaluateConfig
 from toolkit.config.trainer import check_early
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
+from toolkit.evaluation.other_pictures import check_pictures
 from toolkit.files import check_writable, from_home
 from toolkit.layout.layout import is_file
+from toolkit.methods.prompt_only import PromptOnly
 from toolkit.text.files import read_text
 from toolkit.text.yaml_values import read_yaml
 
@@ -29,7 +32,8 @@ def check_asked(config: EvaluateConfig) -> Asked:
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    asked = asked_to_compose(config.compositions[0])
+    methods = config.methods or (PromptOnly("prompt_only"),)  # pictures alone: no method is asked
+    asked = asked_to_compose(replace(config, methods=methods).compositions[0])
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):
@@ -40,6 +44,7 @@ def check_asked(config: EvaluateConfig) -> Asked:
         check_scorer(Path(config.model.path))
     if "imagenet" in config.judges:
         check_imagenet()
+    check_pictures(config, asked.usable)
     return asked
 
 

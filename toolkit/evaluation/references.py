@@ -11,10 +11,8 @@ from toolkit.backbones import Base
 from toolkit.evaluation.asked import images_of
 from toolkit.images.pictures import read_mask, read_picture
 from toolkit.images.tensors import image_of, pixels_of
+from toolkit.layout.pixels import PixelBox
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
-
-PixelBox = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels."""
 
 _LEAST_EMPTY = 0.25  # of an image's shorter side: narrower strips beside the subject say nothing
 

@@ -22,6 +22,7 @@ from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.injection import injected, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
+from toolkit.backbones.pass_count import PassCount
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.sizes import Sizes
 from toolkit.backbones.unet import autoencoder
@@ -84,6 +85,7 @@ class Base:
     lock: held by whoever changes its networks for a while, so that two threads may share a base.
         A thread that holds it may take it again. Nothing inside a network's pass may take it:
         torch runs backward passes, and what they compute again, in threads of its own.
+    passes_made: by all who compose with it.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Base:
     overrides: str = ""
     compiled: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    passes_made: PassCount = field(default_factory=PassCount, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         install(self.unet, self.layers)

@@ -128,6 +128,10 @@ def _unet(
     latents = latents.to(base.dtype)
     residuals = _controlnet_residuals(batch, latents, timestep)
     denoiser = base.unet if maps is not None else base.denoiser
+    if maps is None:
+        base.passes_made.denoising += len(latents)
+    else:
+        base.passes_made.guidance += len(latents)
     with (
         base.lock,
         changes_applied(base.linears if inputs.outside_attention else {}, inputs.outside_attention),
