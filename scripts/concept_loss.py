@@ -15,9 +15,10 @@ from toolkit.backbones import load_base
 from toolkit.concept import load_concept
 from toolkit.config.commands import read_train
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.data import Draws, ImageViews, Views, batch_at
+from toolkit.training.data import Draws, batch_at
 from toolkit.training.loss import masked_mse
 from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.views import ImageViews, Views
 
 UNSEEN_SEED, BATCHES = 12345, 20
 

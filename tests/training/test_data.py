@@ -7,7 +7,8 @@ from PIL import Image
 
 from toolkit.backbones import Base
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.data import Draws, ImageViews, TrainingBatch, Views, batch_at, order
+from toolkit.training.data import Draws, TrainingBatch, batch_at, order
+from toolkit.training.views import ImageViews, Views
 
 DRAWS = Draws(seed=0, batch_size=2, noise_offset=0.01, timesteps=1000)
 

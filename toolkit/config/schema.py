@@ -138,6 +138,14 @@ class TrainingConfig:
     """A new square of each image at each step, instead of its middle."""
     mirror: bool = False
     """Also show the images mirrored."""
+    validation: float = 0.0
+    """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
+    validate_every_steps: int | None = None
+    """How often that loss is measured; null: 20 times in all."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are written: the last step's, or those of the lowest held-out loss."""
+    patience: int | None = None
+    """Stop after so many measurements without a lower held-out loss; null: never."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every_steps"):
@@ -156,6 +164,21 @@ class TrainingConfig:
         ):
             _at_least(f"training.{name}", getattr(self, name), 0)
         _between("training.seed", self.seed, 0, LARGEST_SEED)
+        self._check_validation()
+
+    def _check_validation(self) -> None:
+        if not 0 <= self.validation <= 0.5:
+            raise InputError(
+                f"training.validation must be at least 0 and at most 0.5, got {self.validation}",
+                "validation",
+            )
+        for name in ("validate_every_steps", "patience"):
+            if getattr(self, name) is not None:
+                _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
+        if self.validation == 0 and self.keep == "best":
+            raise InputError("training.keep=best needs a loss to go by: training.validation=0.15")
+        if self.validation == 0 and self.patience is not None:
+            raise InputError("training.patience needs a loss to go by: training.validation=0.15")
 
 
 @dataclass(frozen=True)
@@ -175,8 +198,8 @@ class SamplingConfig:
 class LoggerConfig:
     """Where measurements and pictures are logged."""
 
-    kind: Literal["csv", "wandb", "none"] = "csv"
-    """csv writes files only; wandb adds a W&B run; none writes no log."""
+    kind: Literal["csv", "wandb", "tensorboard", "none"] = "csv"
+    """csv: files only; wandb: a W&B run too; tensorboard: only in training; none: no log."""
     project: str = "lora-composer-toolkit"
     """The W&B project."""
     max_images: int = 64
@@ -240,6 +263,7 @@ class ComposeConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         with within("method.name"):
             check_folder_name("method.name", self.method.name)
         if self.batch_size is not None:
@@ -274,6 +298,7 @@ class EvaluateConfig:
     """Where everything is written."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         _at_least("resamples", self.resamples, 1)
         if not self.methods:
             raise InputError("methods=: name at least one", "methods")
@@ -443,6 +468,11 @@ class FuseConfig:
     def fused_name(self) -> str:
         """The fusion's name."""
         return self.name or "_".join(self.concepts)
+
+
+def _check_not_tensorboard(logger: LoggerConfig) -> None:
+    if logger.kind == "tensorboard":
+        raise InputError("logger=tensorboard is for training; here csv, wandb or none", "logger")
 
 
 def _at_least(key: str, value: float, least: int) -> None:

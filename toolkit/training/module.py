@@ -65,15 +65,10 @@ class ConceptTraining(LightningModule):
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
-        prompts = [self.tokenise(caption) for caption in batch.captions]
-        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
-        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        prompts = self.prompts(batch)
         if self.recorder is not None:
             self.recorder.forget()
-        encodings = self.base.encode_prompts(prompts, self.embeddings)
-        prediction = self.base.predict(noisy, batch.timesteps, encodings)
-        inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
-        loss = masked_mse(prediction, wanted, inside)
+        loss = (self.errors(batch, prompts) * batch.weights).mean()
         if self.recorder is not None:
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
@@ -85,6 +80,19 @@ class ConceptTraining(LightningModule):
             )
         self.log("loss", loss)
         return loss
+
+    def prompts(self, batch: TrainingBatch) -> list[TokenisedPrompt]:
+        """A batch's captions, as the text encoder reads them."""
+        return [self.tokenise(caption) for caption in batch.captions]
+
+    def errors(self, batch: TrainingBatch, prompts: Sequence[TokenisedPrompt]) -> Tensor:
+        """(n,) the loss of each picture of a batch, eq. 1."""
+        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        encodings = self.base.encode_prompts(prompts, self.embeddings)
+        prediction = self.base.predict(noisy, batch.timesteps, encodings)
+        inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
+        return masked_mse(prediction, wanted, inside)
 
     def tokenise(self, caption: str) -> TokenisedPrompt:
         """A caption that says <name>, or writes the tokens out, as the text encoder reads it."""
@@ -140,6 +148,20 @@ class ConceptTraining(LightningModule):
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if name in trained
         }
+
+    def trained_weights(self) -> dict[str, Tensor]:
+        """A copy of all that trains, by name, on the CPU."""
+        return {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put `trained_weights` of another step in the place of these."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                parameter.data.copy_(weights[name])
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""

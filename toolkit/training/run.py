@@ -29,11 +29,14 @@ from toolkit.training.asked import (
 )
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
-from toolkit.training.data import ConceptData, Draws, Views
+from toolkit.training.data import ConceptData, Draws
 from toolkit.training.ed_lora import initial_embeddings
+from toolkit.training.held_out import split
 from toolkit.training.measurements import Measurements, TimeLeft
 from toolkit.training.module import ConceptTraining, LearningRates
 from toolkit.training.sample_grids import SampleGrids
+from toolkit.training.validation import Validation
+from toolkit.training.views import ImageViews, Views
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +67,11 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
+    validation = _validation(config, folder)
     trainer = checked.make(
-        max_steps=options.steps, default_root_dir=folder, callbacks=_callbacks(config, folder)
+        max_steps=options.steps,
+        default_root_dir=folder,
+        callbacks=_callbacks(config, folder, validation),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
@@ -102,9 +108,20 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         )
         timesteps = training.schedule.timesteps
         draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
-        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
-        if trainer.global_step != options.steps:
+        if validation is not None:
+            parts = split(images, options.validation, options.seed)
+            rank_zero_only(logger.info)("%s", parts.told())
+            validation.held_out = ImageViews(base, parts.held_out, views)
+            images = parts.trained
+        data = ConceptData(base, images, views, draws)
+        if validation is not None:
+            validation.trained = data.images
+        _fit(trainer, training, data, _checkpoint(folder))
+        enough = validation is not None and validation.has_ended
+        if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
+        if validation is not None:
+            validation.conclude(training)
         if trainer.is_global_zero:
             save_concept(training.concept(concept.class_word), file)
     return file
@@ -125,7 +142,18 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     return base
 
 
-def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
+def _validation(config: TrainConfig, folder: Path) -> Validation | None:
+    options = config.training
+    if options.validation == 0:
+        return None
+    every = options.validate_every_steps or max(options.steps // 20, 1)
+    keep = options.keep == "best"
+    return Validation(
+        folder, every, options.batch_size, options.seed, keep=keep, patience=options.patience
+    )
+
+
+def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None) -> list[Callback]:
     """In the order in which they act after a step; the checkpoint comes last."""
     name, options = config.concept.name, config.training
     grids = SampleGrids(
@@ -136,7 +164,7 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
         config.sampling.steps,
         config.sampling.guidance_scale,
     )
-    chosen: list[Callback] = [grids]
+    chosen: list[Callback] = [grids] if validation is None else [validation, grids]
     if config.trainer.arguments.get("enable_progress_bar", True):
         chosen.append(TimeLeft(f"train {name}"))
     if config.logger.kind != "none":
@@ -145,8 +173,14 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
         chosen.append(
-            WandbRun(config.logger.project, name, folder, config.logger.max_images, grids)
+            WandbRun(
+                config.logger.project, name, folder, config.logger.max_images, grids, validation
+            )
         )
+    if config.logger.kind == "tensorboard":
+        from toolkit.training.tensorboard_run import TensorBoardRun  # slow to import
+
+        chosen.append(TensorBoardRun(folder, config.logger.max_images, grids, validation))
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
