@@ -138,6 +138,26 @@ class TrainingConfig:
     """A new square of each image at each step, instead of its middle."""
     mirror: bool = False
     """Also show the images mirrored."""
+    buckets: bool = False
+    """Train each image in a size of its own shape, instead of cutting all to the base's."""
+    max_upscale: float = 2.0
+    """By how much buckets may enlarge an image at most; 1: not at all."""
+    cache: Literal["memory", "disk"] = "memory"
+    """Where encoded images are kept; disk keeps them for the next training too."""
+    captions: Literal["files", "class_word"] = "files"
+    """Where captions come from; class_word: each is <NAME> and the class word."""
+    caption_lines: bool = False
+    """Each line of a caption is a caption of its own; one is drawn at each step."""
+    caption_dropout: float = 0.0
+    """How often a caption is left out, 0 to 1."""
+    shuffle_tags: bool = False
+    """What stands between commas comes in a new order at each step."""
+    keep_tags: int = 1
+    """How many tags stay in front of the shuffled ones."""
+    prior: str | None = None
+    """A folder of pictures of the class word, or how many the base makes itself; null: none."""
+    prior_weight: float = 1.0
+    """Of the loss on those pictures."""
     validation: float = 0.0
     """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
     validate_every_steps: int | None = None
@@ -159,19 +179,19 @@ class TrainingConfig:
             "learning_rate_unet",
             "learning_rate_embeddings",
             "noise_offset",
+            "prior_weight",
+            "keep_tags",
             "attention_regularisation",
             "sample_every_steps",
         ):
             _at_least(f"training.{name}", getattr(self, name), 0)
         _between("training.seed", self.seed, 0, LARGEST_SEED)
+        _at_least("training.max_upscale", self.max_upscale, 1)
+        _share("training.caption_dropout", self.caption_dropout, 1)
         self._check_validation()
 
     def _check_validation(self) -> None:
-        if not 0 <= self.validation <= 0.5:
-            raise InputError(
-                f"training.validation must be at least 0 and at most 0.5, got {self.validation}",
-                "validation",
-            )
+        _share("training.validation", self.validation, 0.5)
         for name in ("validate_every_steps", "patience"):
             if getattr(self, name) is not None:
                 _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
@@ -479,6 +499,14 @@ def _at_least(key: str, value: float, least: int) -> None:
     """key: as it is typed; its last part is the field."""
     if not value >= least:
         raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
+
+
+def _share(key: str, value: float, most: float) -> None:
+    """key: as it is typed; its last part is the field."""
+    if not 0 <= value <= most:
+        raise InputError(
+            f"{key} must be at least 0 and at most {most:g}, got {value}", key.split(".")[-1]
+        )
 
 
 def _between(key: str, value: int, least: int, most: int) -> None:

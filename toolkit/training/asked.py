@@ -23,10 +23,11 @@ from toolkit.training.concept_folder import (
     names_concept,
     read_concept_folder,
 )
+from toolkit.training.prior_asked import prior_images, wanted_number
 
 logger = logging.getLogger(__name__)
 
-_NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_NO_EFFECT = {"cache", "checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
 _ALWAYS_RECORDED = {
     "steps", "batch_size", "learning_rate_text_encoder", "learning_rate_unet",
     "learning_rate_embeddings", "rank", "noise_offset", "seed", "mask_loss",
@@ -64,6 +65,8 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         sizes.check_training(model.width, model.height, model.name)
+    if config.training.prior is not None and wanted_number(config) is None:
+        prior_images(config)
     return read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
@@ -133,8 +136,10 @@ def settings_of(
         "height": config.model.height,
         **asdict(circumstances),
         "base": f"{base.architecture} {base.weights}",
-        "images": _digest(images),
+        "images": _digest(images, config.training.caption_lines),
     }
+    if config.training.prior is not None and wanted_number(config) is None:
+        chosen["prior_images"] = _digest(prior_images(config), lines=False)
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
     }
@@ -145,10 +150,18 @@ def is_trained(file: Path, settings: dict[str, str]) -> bool:
     return training_of(file) == settings
 
 
-def _digest(images: Sequence[ConceptImage]) -> str:
-    """Changes when an image, a mask, a caption or a repeat count does."""
+def _digest(images: Sequence[ConceptImage], lines: bool) -> str:
+    """Changes when an image, a mask, a caption or a repeat count does.
+
+    lines: whether it matters where a caption's lines end.
+    """
     facts = [
-        (sha256_of(image.path), image.caption, image.mask and sha256_of(image.mask), image.repeats)
+        (
+            sha256_of(image.path),
+            list(image.lines) if lines and image.lines else image.caption,
+            image.mask and sha256_of(image.mask),
+            image.repeats,
+        )
         for image in images
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

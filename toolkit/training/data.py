@@ -1,20 +1,19 @@
 """Batches of latents, masks, noise and timesteps, the same at step k whatever came before."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 
-import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from toolkit.backbones import Base
-from toolkit.training.concept_folder import ConceptImage
-from toolkit.training.views import ImageViews, View, Views
-
-_ORDER, _STEP = 0, 1  # keep the two kinds of draws apart
+from toolkit.training.captions import Captions
+from toolkit.training.frames import Frame
+from toolkit.training.order import CAPTIONS, PRIOR, STEP, generator_at, order, order_by_size
+from toolkit.training.prior import Prior
+from toolkit.training.views import ImageViews, View
 
 
 @dataclass(frozen=True)
@@ -63,27 +62,66 @@ class Draws:
     world_size: int = 1
 
 
-def order(repeats: Sequence[int], start: int, number: int, seed: int) -> list[int]:
-    """Which images stand at places start to start + number of an endless shuffled sequence.
+@dataclass(frozen=True)
+class Shown:
+    """What batches are made of: a concept's images, how captions vary, pictures of the prior."""
 
-    In each round every image comes as often as its repeats say, in a new order.
+    images: ImageViews
+    captions: Captions = field(default_factory=Captions)
+    prior: Prior | None = None
+
+
+def batch_at(step: int, shown: Shown, draws: Draws) -> TrainingBatch:
+    """The batch of step `step`; it depends on nothing else that was drawn before.
+
+    Where images have several sizes the batch has one of them, and may be smaller than others: each
+    picture's loss then counts what it counts in a full batch.
     """
-    pool = torch.tensor([i for i, times in enumerate(repeats) for _ in range(times)])
-    chosen: list[int] = []
-    while len(chosen) < number:
-        turn, place = divmod(start + len(chosen), len(pool))
-        shuffled = pool[torch.randperm(len(pool), generator=generator_at(seed, _ORDER, turn))]
-        chosen += shuffled[place : place + number - len(chosen)].tolist()
-    return chosen
-
-
-def batch_at(step: int, images: ImageViews, draws: Draws) -> TrainingBatch:
-    """The batch of step `step`; it depends on nothing else that was drawn before."""
-    generator = generator_at(draws.seed, _STEP, step, draws.rank)
-    start = (step * draws.world_size + draws.rank) * draws.batch_size
+    images = shown.images
+    generator = generator_at(draws.seed, STEP, step, draws.rank)
+    number = step * draws.world_size + draws.rank
     repeats = [image.repeats for image in images.images]
-    chosen = order(repeats, start, draws.batch_size, draws.seed)
-    views = [images(index, generator) for index in chosen]
+    sizes = [images.views.frame(index).size for index in range(len(repeats))]
+    if len(set(sizes)) > 1:
+        chosen = order_by_size(repeats, sizes, number, draws.batch_size, draws.seed)
+    else:
+        start = number * draws.batch_size
+        chosen = order(repeats, start, draws.batch_size, draws.seed)
+    of_captions = generator_at(draws.seed, CAPTIONS, step, draws.rank)
+    batch = _noised(
+        [images(index, generator) for index in chosen],
+        [shown.captions.at(images.images[index], of_captions) for index in chosen],
+        generator,
+        draws,
+        len(chosen) / draws.batch_size,
+    )
+    if shown.prior is None:
+        return batch
+    return joined(batch, _of_prior(shown.prior, number, sizes[chosen[0]], len(chosen), step, draws))
+
+
+def _of_prior(
+    prior: Prior, number: int, size: tuple[int, int], pictures: int, step: int, draws: Draws
+) -> TrainingBatch:
+    """As many pictures of the class word as the batch has of the concept, in its size."""
+    images = prior.images.images
+    chosen = order([1] * len(images), number * draws.batch_size, pictures, draws.seed, PRIOR)
+    return _noised(
+        [prior.images.view(index, Frame(size)) for index in chosen],
+        [images[index].caption for index in chosen],
+        generator_at(draws.seed, PRIOR, step, draws.rank, 1),
+        draws,
+        prior.weight * pictures / draws.batch_size,
+    )
+
+
+def _noised(
+    views: Sequence[View],
+    captions: Sequence[str],
+    generator: torch.Generator,
+    draws: Draws,
+    weight: float,
+) -> TrainingBatch:
     latents, masks, has_mask = stacked(views)
     number, channels = latents.shape[:2]
     noise = torch.randn(latents.shape, generator=generator)
@@ -94,8 +132,23 @@ def batch_at(step: int, images: ImageViews, draws: Draws) -> TrainingBatch:
         timesteps=torch.randint(draws.timesteps, (number,), generator=generator),
         masks=masks,
         has_mask=has_mask,
-        weights=torch.ones(number),
-        captions=tuple(images.images[index].caption for index in chosen),
+        weights=torch.full((number,), weight),
+        captions=tuple(captions),
+    )
+
+
+def joined(concept: TrainingBatch, prior: TrainingBatch) -> TrainingBatch:
+    """Both in one; the mean over it is the sum of the means over each."""
+    batches = (concept, prior)
+    share = (len(concept.captions) + len(prior.captions)) / len(concept.captions)
+    return TrainingBatch(
+        latents=torch.cat([one.latents for one in batches]),
+        noise=torch.cat([one.noise for one in batches]),
+        timesteps=torch.cat([one.timesteps for one in batches]),
+        masks=torch.cat([one.masks for one in batches]),
+        has_mask=torch.cat([one.has_mask for one in batches]),
+        weights=torch.cat([one.weights for one in batches]) * share,
+        captions=concept.captions + prior.captions,
     )
 
 
@@ -110,10 +163,9 @@ def stacked(views: Sequence[View]) -> tuple[Tensor, Tensor, Tensor]:
 class ConceptData(LightningDataModule):
     """The batches of one concept, from the step at which training stands."""
 
-    def __init__(self, base: Base, images: Sequence[ConceptImage], views: Views, draws: Draws):
+    def __init__(self, shown: Shown, draws: Draws) -> None:
         super().__init__()
-        self.base = base
-        self.images = ImageViews(base, images, views)
+        self.shown = shown
         self.draws = draws
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
@@ -122,21 +174,15 @@ class ConceptData(LightningDataModule):
         draws = replace(
             self.draws, rank=self.trainer.global_rank, world_size=self.trainer.world_size
         )
-        return DataLoader(_Steps(self.images, draws, self.trainer), batch_size=None)
+        return DataLoader(_Steps(self.shown, draws, self.trainer), batch_size=None)
 
 
 class _Steps(IterableDataset[TrainingBatch]):
     """Each pass goes on where training stands: Lightning begins anew at a limit of batches."""
 
-    def __init__(self, images: ImageViews, draws: Draws, trainer: Trainer) -> None:
-        self.images, self.draws, self.trainer = images, draws, trainer
+    def __init__(self, shown: Shown, draws: Draws, trainer: Trainer) -> None:
+        self.shown, self.draws, self.trainer = shown, draws, trainer
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         first = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        return (batch_at(step, self.images, self.draws) for step in count(first))
-
-
-def generator_at(seed: int, *place: int) -> torch.Generator:
-    """A generator whose draws at (seed, *place) are unrelated to those at all others."""
-    state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)
-    return torch.Generator("cpu").manual_seed(int(state[0]) % 2**63)
+        return (batch_at(step, self.shown, self.draws) for step in count(first))

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from toolkit.training.data import TrainingBatch, generator_at, stacked
+from toolkit.training.data import TrainingBatch, stacked
 from toolkit.training.frames import Frame
+from toolkit.training.order import NOISE, generator_at
 from toolkit.training.views import ImageViews, View
 
 FEWEST_DRAWS, MOST_IMAGES = 16, 32
-_NOISE = 2  # apart from the draws of training, which are 0 and 1
 
 _CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 _ZOOM = 0.85
@@ -62,10 +62,11 @@ def batches(
         for k in chosen:
             one = shown[k % len(shown)]
             views.append(images.view(one.index, one.frame, one.mirrored))
-            captions.append(images.images[one.index].caption)
+            image = images.images[one.index]
+            captions.append((image.lines or (image.caption,))[0])
         latents, masks, has_mask = stacked(views)
         noise = [
-            torch.randn(latents.shape[1:], generator=generator_at(seed, _NOISE, k)) for k in chosen
+            torch.randn(latents.shape[1:], generator=generator_at(seed, NOISE, k)) for k in chosen
         ]
         yield TrainingBatch(
             latents=latents,

@@ -72,6 +72,8 @@ class ConceptTraining(LightningModule):
         if self.recorder is not None:
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
+        if not any(prompt.concept_tokens for prompt in prompts):
+            loss = loss + 0 * self.embeddings.sum()  # processes that train together need a gradient
         if not loss.isfinite():
             raise RunError(
                 f"the loss is not a number at step {self.global_step} of {self.steps}: lower the "
@@ -89,10 +91,21 @@ class ConceptTraining(LightningModule):
         """(n,) the loss of each picture of a batch, eq. 1."""
         noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
         wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
-        encodings = self.base.encode_prompts(prompts, self.embeddings)
-        prediction = self.base.predict(noisy, batch.timesteps, encodings)
+        prediction = self.base.predict(noisy, batch.timesteps, self.encodings(prompts))
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
         return masked_mse(prediction, wanted, inside)
+
+    def encodings(self, prompts: Sequence[TokenisedPrompt]) -> Tensor:
+        """(prompts, layers, places, width); one that does not name the concept is encoded once."""
+        named = [prompt for prompt in prompts if prompt.concept_tokens]
+        if len(named) == len(prompts):
+            return self.base.encode_prompts(prompts, self.embeddings)
+        plain = [prompt for prompt in prompts if not prompt.concept_tokens]
+        encoded = dict(zip(plain, self.base.encode_prompts(plain), strict=True))
+        if named:
+            own = self.base.encode_prompts(named, self.embeddings)
+            encoded |= zip(named, own, strict=True)
+        return torch.stack([encoded[prompt] for prompt in prompts])
 
     def tokenise(self, caption: str) -> TokenisedPrompt:
         """A caption that says <name>, or writes the tokens out, as the text encoder reads it."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,16 +28,17 @@ from toolkit.training.asked import (
     tell_trained,
     training_folder,
 )
+from toolkit.training.captions import of_class_word
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
 from toolkit.training.data import ConceptData, Draws
 from toolkit.training.ed_lora import initial_embeddings
-from toolkit.training.held_out import split
 from toolkit.training.measurements import Measurements, TimeLeft
 from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.prior import pictures_of_class
 from toolkit.training.sample_grids import SampleGrids
+from toolkit.training.shown import what_is_shown
 from toolkit.training.validation import Validation
-from toolkit.training.views import ImageViews, Views
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,10 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     given = check_asked(config) if given is None else given
     rank_zero_only(tell)(given)
     images = given.images
+    if options.captions == "class_word":
+        images = tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
+    elif not options.caption_lines:
+        images = tuple(replace(one, lines=()) for one in images)
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
@@ -78,6 +84,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     if is_trained(file, settings):
         tell_trained(file)
         return file
+    pictures = () if options.prior is None else pictures_of_class(config, base)
     recorder = None
     if options.attention_regularisation > 0:
         recorder = CrossAttentionMaps(base.guidance_downscale)
@@ -103,20 +110,12 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
             recorder=recorder,
         )
         _check_captions(training, images)
-        views = Views(
-            (config.model.width, config.model.height), options.random_crop, options.mirror
-        )
         timesteps = training.schedule.timesteps
         draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
+        shown, held_out = what_is_shown(config, base, images, folder, pictures)
         if validation is not None:
-            parts = split(images, options.validation, options.seed)
-            rank_zero_only(logger.info)("%s", parts.told())
-            validation.held_out = ImageViews(base, parts.held_out, views)
-            images = parts.trained
-        data = ConceptData(base, images, views, draws)
-        if validation is not None:
-            validation.trained = data.images
-        _fit(trainer, training, data, _checkpoint(folder))
+            validation.held_out, validation.trained = held_out, shown.images
+        _fit(trainer, training, ConceptData(shown, draws), _checkpoint(folder))
         enough = validation is not None and validation.has_ended
         if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
@@ -262,11 +261,12 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
 def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
     """Say which words do not fit into the text encoder's window; the concept must."""
     for image in images:
-        prompt = training.tokenise(image.caption)
-        if prompt.lost:
-            logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
-        if not prompt.concept_tokens:
-            raise InputError(
-                f"caption of {image.path} is too long: <{training.name}> stands where the text "
-                "encoder no longer reads; move it to the front"
-            )
+        for caption in image.lines or (image.caption,):
+            prompt = training.tokenise(caption)
+            if prompt.lost:
+                logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
+            if not prompt.concept_tokens:
+                raise InputError(
+                    f"caption of {image.path} is too long: <{training.name}> stands where the text "
+                    "encoder no longer reads; move it to the front"
+                )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from toolkit.images.pictures import read_mask, read_picture
 from toolkit.images.tensors import pixels_of
 from toolkit.training.concept_folder import ConceptImage
 from toolkit.training.frames import Frame
+
+MOST_IN_MEMORY = 4096
+"""Views; beyond these they are read from disk each time, where they are kept on disk."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,39 @@ class View:
     mask: Tensor | None
 
 
+class Store(Protocol):
+    """Keeps views for longer than a training."""
+
+    def digest(self, image: ConceptImage) -> str:
+        """Changes when the image does."""
+        ...
+
+    def read(self, digest: str, frame: Frame, mirrored: bool) -> View | None:
+        """A view that was kept."""
+        ...
+
+    def write(self, digest: str, frame: Frame, mirrored: bool, view: View) -> None:
+        """Keep a view."""
+        ...
+
+
 class ImageViews:
     """Images as latents. Each is encoded once, unless every step cuts anew."""
 
-    def __init__(self, base: Base, images: Sequence[ConceptImage], views: Views) -> None:
+    def __init__(
+        self,
+        base: Base,
+        images: Sequence[ConceptImage],
+        views: Views,
+        store: Store | None = None,
+    ) -> None:
+        """store: keeps views on disk too, for the next training."""
         self.base = base
         self.images = images
         self.views = views
+        self.store = store
         self.kept: dict[tuple[int, Frame, bool], View] = {}
+        self.digests: dict[int, str] = {}
 
     def __call__(self, index: int, generator: torch.Generator) -> View:
         """Image `index` as this step shows it; `generator` decides cut and mirroring."""
@@ -62,9 +91,23 @@ class ImageViews:
     def view(self, index: int, frame: Frame, mirrored: bool = False) -> View:
         """Image `index` in this frame, kept for the next time."""
         key = (index, frame, mirrored)
-        if key not in self.kept:
-            self.kept[key] = self._encode(*key)
-        return self.kept[key]
+        if key in self.kept:
+            return self.kept[key]
+        view = self._encode(*key) if self.store is None else self._stored(self.store, *key)
+        if self.store is None or len(self.kept) < MOST_IN_MEMORY:
+            self.kept[key] = view
+        return view
+
+    def _stored(self, store: Store, index: int, frame: Frame, mirrored: bool) -> View:
+        """A view from disk, made and kept there where there is none."""
+        if index not in self.digests:
+            self.digests[index] = store.digest(self.images[index])
+        digest = self.digests[index]
+        view = store.read(digest, frame, mirrored)
+        if view is None:
+            view = self._encode(index, frame, mirrored)
+            store.write(digest, frame, mirrored, view)
+        return view
 
     @torch.no_grad()
     def _encode(self, index: int, frame: Frame, mirrored: bool) -> View:
