@@ -15,9 +15,10 @@ from toolkit.backbones import load_base
 from toolkit.concept import load_concept
 from toolkit.config.commands import read_train
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.data import Draws, ImageViews, Views, batch_at
+from toolkit.training.data import Draws, Shown, batch_at
 from toolkit.training.loss import masked_mse
 from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.views import ImageViews, Views
 
 UNSEEN_SEED, BATCHES = 12345, 20
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
             draws = Draws(UNSEEN_SEED, len(images), 0.0, model.schedule.timesteps)
             inside, outside = [], []
             for step in range(BATCHES):
-                batch = batch_at(step, views, draws)
+                batch = batch_at(step, Shown(views), draws)
                 noisy = model.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
                 wanted = model.schedule.target(batch.latents, batch.noise, batch.timesteps)
                 prompts = [model.tokenise(caption) for caption in batch.captions]

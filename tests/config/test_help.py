@@ -54,7 +54,7 @@ def test_help_of_a_method_shows_only_its_keys(capsys: pytest.CaptureFixture[str]
         ("export dog", "(diffusers, kohya, mix_of_show)"),
         ("compose", "(published, paper, balanced)"),
         ("compose", "Who draws: lora_composer, prompt_only, merge"),
-        ("compose", "(csv, wandb, none)"),
+        ("train concept=dog", "(csv, wandb, tensorboard, none)"),
         ("compose", "(float32, float16, bfloat16)"),
         ("fuse", "(closed_form, lbfgs)"),
         ("fuse", "(dpm, ddim)"),

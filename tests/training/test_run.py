@@ -60,6 +60,7 @@ def test_training_leaves_a_concept_file_samples_and_metrics(
     folder = tmp_path / "outputs/runs/train/tiny/rex"
     assert files_in(folder) == {
         "checkpoints/last.ckpt",
+        "crops.png",
         "metrics.csv",
         "samples/step_000002.png",
         "samples/step_000004.png",

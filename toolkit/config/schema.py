@@ -148,6 +148,34 @@ class TrainingConfig:
     """A new square of each image at each step, instead of its middle."""
     mirror: bool = False
     """Also show the images mirrored."""
+    buckets: bool = False
+    """Train each image in a size of its own shape, instead of cutting all to the base's."""
+    max_upscale: float = 2.0
+    """By how much buckets may enlarge an image at most; 1: not at all."""
+    cache: Literal["memory", "disk"] = "memory"
+    """Where encoded images are kept; disk keeps them for the next training too."""
+    captions: Literal["files", "class_word"] = "files"
+    """Where captions come from; class_word: each is <NAME> and the class word."""
+    caption_lines: bool = False
+    """Each line of a caption is a caption of its own; one is drawn at each step."""
+    caption_dropout: float = 0.0
+    """How often a caption is left out, 0 to 1."""
+    shuffle_tags: bool = False
+    """What stands between commas comes in a new order at each step."""
+    keep_tags: int = 1
+    """How many tags stay in front of the shuffled ones."""
+    prior: str | None = None
+    """A folder of pictures of the class word, or how many the base makes itself; null: none."""
+    prior_weight: float = 1.0
+    """Of the loss on those pictures."""
+    validation: float = 0.0
+    """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
+    validate_every_steps: int | None = None
+    """How often that loss is measured; null: 20 times in all."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are written: the last step's, or those of the lowest held-out loss."""
+    patience: int | None = None
+    """Stop after so many measurements without a lower held-out loss; null: never."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every_steps"):
@@ -161,11 +189,26 @@ class TrainingConfig:
             "learning_rate_unet",
             "learning_rate_embeddings",
             "noise_offset",
+            "prior_weight",
+            "keep_tags",
             "attention_regularisation",
             "sample_every_steps",
         ):
             _at_least(f"training.{name}", getattr(self, name), 0)
         _between("training.seed", self.seed, 0, LARGEST_SEED)
+        _at_least("training.max_upscale", self.max_upscale, 1)
+        _share("training.caption_dropout", self.caption_dropout, 1)
+        self._check_validation()
+
+    def _check_validation(self) -> None:
+        _share("training.validation", self.validation, 0.5)
+        for name in ("validate_every_steps", "patience"):
+            if getattr(self, name) is not None:
+                _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
+        if self.validation == 0 and self.keep == "best":
+            raise InputError("training.keep=best needs a loss to go by: training.validation=0.15")
+        if self.validation == 0 and self.patience is not None:
+            raise InputError("training.patience needs a loss to go by: training.validation=0.15")
 
 
 @dataclass(frozen=True)
@@ -185,8 +228,8 @@ class SamplingConfig:
 class LoggerConfig:
     """Where measurements and pictures are logged."""
 
-    kind: Literal["csv", "wandb", "none"] = "csv"
-    """csv writes files only; wandb adds a W&B run; none writes no log."""
+    kind: Literal["csv", "wandb", "tensorboard", "none"] = "csv"
+    """csv: files only; wandb: a W&B run too; tensorboard: only in training; none: no log."""
     project: str = "lora-composer-toolkit"
     """The W&B project."""
     max_images: int = 64
@@ -261,6 +304,7 @@ class ComposeConfig(Folders):
     """Write into each PNG what it was made from."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         with within("method.name"):
             check_folder_name("method.name", self.method.name)
         if self.batch_size is not None:
@@ -313,6 +357,7 @@ class EvaluateConfig(Folders):
     """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         _at_least("resamples", self.resamples, 1)
         if not self.methods and not self.pictures:
             raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
@@ -513,10 +558,23 @@ class FuseConfig(Folders):
         return self.name or "_".join(self.concepts)
 
 
+def _check_not_tensorboard(logger: LoggerConfig) -> None:
+    if logger.kind == "tensorboard":
+        raise InputError("logger=tensorboard is for training; here csv, wandb or none", "logger")
+
+
 def _at_least(key: str, value: float, least: int) -> None:
     """key: as it is typed; its last part is the field."""
     if not value >= least:
         raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
+
+
+def _share(key: str, value: float, most: float) -> None:
+    """key: as it is typed; its last part is the field."""
+    if not 0 <= value <= most:
+        raise InputError(
+            f"{key} must be at least 0 and at most {most:g}, got {value}", key.split(".")[-1]
+        )
 
 
 def _between(key: str, value: int, least: int, most: int) -> None:

@@ -14,15 +14,20 @@ from toolkit.files import whole_file
 from toolkit.text.wording import counted, lasting
 from toolkit.training.every_step import EveryStep
 from toolkit.training.module import ConceptTraining
+from toolkit.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
 
-def measured(trainer: Trainer) -> dict[str, float]:
-    """Loss, norm and learning rate of the step that just ended."""
+def measured(trainer: Trainer, validation: Validation | None = None) -> dict[str, float]:
+    """Loss, norm and learning rate of the step that just ended, and what validation measured."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     _, unet, _ = trainer.optimizers[0].param_groups
-    return {**values, "learning_rate_unet": unet["lr"]}
+    values["learning_rate_unet"] = unet["lr"]
+    if validation is not None and validation.curve[-1].step == trainer.global_step:
+        values["held_out_loss"] = validation.curve[-1].held_out
+        values["trained_loss"] = validation.curve[-1].trained
+    return values
 
 
 class Measurements(EveryStep):

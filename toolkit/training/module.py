@@ -9,7 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.backbones import Base, CrossAttentionMaps, Part, TokenisedPrompt
+from toolkit.backbones import Base, CrossAttentionMaps, Encodings, Part, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import RunError
 from toolkit.training.data import TrainingBatch
@@ -70,18 +70,15 @@ class ConceptTraining(LightningModule):
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
-        prompts = [self.tokenise(caption) for caption in batch.captions]
-        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
-        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        prompts = self.prompts(batch)
         if self.recorder is not None:
             self.recorder.forget()
-        encodings = self.base.encode_prompts(prompts, self.token_embeddings)
-        prediction = self.base.predict(noisy, batch.timesteps, encodings)
-        inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
-        loss = masked_mse(prediction, wanted, inside)
+        loss = (self.errors(batch, prompts) * batch.weights).mean()
         if self.recorder is not None:
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
+        if not any(prompt.concept_tokens for prompt in prompts):
+            loss = loss + 0 * self.embeddings.sum()  # processes that train together need a gradient
         if not loss.isfinite():
             raise RunError(
                 f"the loss is not a number at step {self.global_step} of {self.steps}: lower the "
@@ -90,6 +87,34 @@ class ConceptTraining(LightningModule):
             )
         self.log("loss", loss)
         return loss
+
+    def prompts(self, batch: TrainingBatch) -> list[TokenisedPrompt]:
+        """A batch's captions, as the text encoder reads them."""
+        return [self.tokenise(caption) for caption in batch.captions]
+
+    def errors(self, batch: TrainingBatch, prompts: Sequence[TokenisedPrompt]) -> Tensor:
+        """(n,) the loss of each picture of a batch, eq. 1."""
+        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        prediction = self.base.predict(noisy, batch.timesteps, self.encodings(prompts))
+        inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
+        return masked_mse(prediction, wanted, inside)
+
+    def encodings(self, prompts: Sequence[TokenisedPrompt]) -> Encodings:
+        """The prompts as `predict` reads them; one that does not name the concept is encoded once.
+
+        For all layers, that is: it sounds the same in each.
+        """
+        named = [prompt for prompt in prompts if prompt.concept_tokens]
+        plain = [prompt for prompt in prompts if not prompt.concept_tokens]
+        if not plain:
+            return self.base.encode_prompts(prompts, self.token_embeddings)
+        encoded = self.base.encode_prompts(plain)
+        if named:
+            own = self.base.encode_prompts(named, self.token_embeddings)
+            encoded = own.followed_by(encoded)
+        order = [*named, *plain]
+        return encoded.rows([order.index(prompt) for prompt in prompts])
 
     def tokenise(self, caption: str) -> TokenisedPrompt:
         """A caption that says <name>, or writes the tokens out, as the text encoder reads it."""
@@ -145,6 +170,20 @@ class ConceptTraining(LightningModule):
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if name in trained
         }
+
+    def trained_weights(self) -> dict[str, Tensor]:
+        """A copy of all that trains, by name, on the CPU."""
+        return {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put `trained_weights` of another step in the place of these."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                parameter.data.copy_(weights[name])
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""

@@ -29,13 +29,17 @@ from toolkit.training.asked import (
     tell_trained,
     training_folder,
 )
+from toolkit.training.captions import of_class_word
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
-from toolkit.training.data import ConceptData, Draws, Views
+from toolkit.training.data import ConceptData, Draws
 from toolkit.training.ed_lora import initial_embeddings
 from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
 from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.prior import pictures_of_class
 from toolkit.training.sample_grids import SampleGrids
+from toolkit.training.shown import what_is_shown
+from toolkit.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +67,25 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     given = check_asked(config) if given is None else given
     tell(given)
     images = given.images
+    if options.captions == "class_word":
+        images = tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
+    elif not options.caption_lines:
+        images = tuple(replace(one, lines=()) for one in images)
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
+    validation = _validation(config, folder)
     trainer = checked.make(
-        max_steps=options.steps, default_root_dir=folder, callbacks=_callbacks(config, folder)
+        max_steps=options.steps,
+        default_root_dir=folder,
+        callbacks=_callbacks(config, folder, validation),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
     if is_trained(file, settings):
         tell_trained(file)
         return file
+    pictures = () if options.prior is None else pictures_of_class(config, base)
     recorder = None
     if options.attention_regularisation > 0:
         recorder = CrossAttentionMaps(base.guidance_downscale)
@@ -99,15 +111,18 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
             recorder=recorder,
         )
         _check_captions(training, images)
-        views = Views(
-            (config.model.width, config.model.height), options.random_crop, options.mirror
-        )
         logger.info("%s", _plan(config, trainer, checked.precision, images))
         timesteps = training.schedule.timesteps
         draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
-        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
-        if trainer.global_step != options.steps:
+        shown, held_out = what_is_shown(config, base, images, folder, pictures)
+        if validation is not None:
+            validation.held_out, validation.trained = held_out, shown.images
+        _fit(trainer, training, ConceptData(shown, draws), _checkpoint(folder))
+        enough = validation is not None and validation.has_ended
+        if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
+        if validation is not None:
+            validation.conclude(training)
         if trainer.is_global_zero:
             learned = training.concept(concept.class_word)
             save_concept(replace(learned, images=from_anywhere(concept.images)), file)
@@ -148,7 +163,18 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     return base
 
 
-def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
+def _validation(config: TrainConfig, folder: Path) -> Validation | None:
+    options = config.training
+    if options.validation == 0:
+        return None
+    every = options.validate_every_steps or max(options.steps // 20, 1)
+    keep = options.keep == "best"
+    return Validation(
+        folder, every, options.batch_size, options.seed, keep=keep, patience=options.patience
+    )
+
+
+def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None) -> list[Callback]:
     """In the order in which they act after a step; the checkpoint comes last."""
     name, options = config.concept.name, config.training
     grids = SampleGrids(
@@ -159,7 +185,7 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
         config.sampling.steps,
         config.sampling.guidance_scale,
     )
-    chosen: list[Callback] = [grids]
+    chosen: list[Callback] = [grids] if validation is None else [validation, grids]
     if config.trainer.arguments.get("enable_progress_bar", True):
         chosen.append(TimeLeft(f"train {name}"))
     chosen.append(TimeToCome(options.sample_every_steps))
@@ -169,8 +195,14 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
         chosen.append(
-            WandbRun(config.logger.project, name, folder, config.logger.max_images, grids)
+            WandbRun(
+                config.logger.project, name, folder, config.logger.max_images, grids, validation
+            )
         )
+    if config.logger.kind == "tensorboard":
+        from toolkit.training.tensorboard_run import TensorBoardRun  # slow to import
+
+        chosen.append(TensorBoardRun(folder, config.logger.max_images, grids, validation))
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
@@ -252,11 +284,12 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
 def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
     """Say which words do not fit into the text encoder's window; the concept must."""
     for image in images:
-        prompt = training.tokenise(image.caption)
-        if prompt.lost:
-            logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
-        if not prompt.concept_tokens:
-            raise InputError(
-                f"caption of {image.path} is too long: <{training.name}> stands where the text "
-                "encoder no longer reads; move it to the front"
-            )
+        for caption in image.lines or (image.caption,):
+            prompt = training.tokenise(caption)
+            if prompt.lost:
+                logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
+            if not prompt.concept_tokens:
+                raise InputError(
+                    f"caption of {image.path} is too long: <{training.name}> stands where the text "
+                    "encoder no longer reads; move it to the front"
+                )

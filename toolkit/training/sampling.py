@@ -33,7 +33,7 @@ def sample(
     base: Base,
     prompt: str,
     words: Sequence[str],
-    embeddings: Mapping[Part, Tensor],
+    embeddings: Mapping[Part, Tensor] | None,
     seeds: Sequence[int],
     size: tuple[int, int],
     steps: int,
@@ -44,7 +44,8 @@ def sample(
 
     Runs under the base's `heard_by_layer`, and whatever LoRA is on the base acts.
     words, embeddings: the concept's tokens as the prompt writes them, and their
-    (tokens, layers, width) values for each text encoder. size: width and height in pixels.
+    (tokens, layers, width) values for each text encoder; None for a prompt without a concept.
+    size: width and height in pixels.
     Raises RunError when the latents stop being finite.
     """
     positive = base.encode_prompts([base.tokenise(prompt, words)], embeddings)
