@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from toolkit.batch.module import Composer, Composition
+from toolkit.sampling import Step
 
 
 class BatchProgress(Callback):
@@ -35,8 +36,9 @@ class BatchProgress(Callback):
             mininterval=0.2 if sys.stderr.isatty() else 10.0,  # in a log every line stays
         )
 
-        def advance(pictures: int) -> None:
-            bar.update(min(pictures * trainer.world_size, total - bar.n))
+        def advance(step: Step) -> None:
+            if step.number >= 0:
+                bar.update(min(len(step.latents) * trainer.world_size, total - bar.n))
 
         pl_module.on_step = advance
 
