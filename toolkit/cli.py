@@ -20,6 +20,7 @@ from toolkit.config.commands import (
     IMPORT,
     SAMPLE,
     TRAIN,
+    UI,
     Shape,
     read_compose,
     read_evaluate,
@@ -28,6 +29,7 @@ from toolkit.config.commands import (
     read_import,
     read_sample,
     read_train,
+    read_ui,
 )
 from toolkit.config.help import describe, describe_groups
 from toolkit.config.lookup import choices
@@ -189,6 +191,13 @@ def _fuse(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _ui(arguments: Sequence[str]) -> int:
+    config = read_ui(arguments)
+    chosen = [typed for typed in arguments if typed.startswith(("model=", "model."))]
+    _light("toolkit.ui.serve", "serve")(config, chosen)
+    return DONE
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -249,6 +258,12 @@ COMMANDS = {
         ),
         FUSE,
         _fuse,
+    ),
+    "ui": Command(
+        "open a page on which layouts are drawn and made",
+        ("toolkit ui", "toolkit ui model=sd15 port=9000", "toolkit ui host=0.0.0.0"),
+        UI,
+        _ui,
     ),
 }
 

@@ -8,6 +8,7 @@ from toolkit.config.commands import (
     read_import,
     read_sample,
     read_train,
+    read_ui,
 )
 from toolkit.config.schema import (
     ComposeConfig,
@@ -27,6 +28,7 @@ from toolkit.config.schema import (
     TrainConfig,
     TrainerConfig,
     TrainingConfig,
+    UiConfig,
 )
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "TrainingConfig",
+    "UiConfig",
     "read_compose",
     "read_evaluate",
     "read_export",
@@ -54,4 +57,5 @@ __all__ = [
     "read_import",
     "read_sample",
     "read_train",
+    "read_ui",
 ]
