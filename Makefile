@@ -2,9 +2,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BROWSER := .venv/.browser
 DEMO := outputs/compose/lora_composer/scene1
 
-.PHONY: demo test benchmark ablations parts hard refresh
+.PHONY: demo test test-browser benchmark ablations parts hard refresh
 
 demo: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,cat
@@ -55,6 +56,17 @@ test: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# The page of `toolkit ui` in Chromium, which the system installs: apt-get install chromium
+test-browser: export OMP_NUM_THREADS = 1
+test-browser: $(BROWSER)
+	@command -v chromium || command -v chromium-browser || \
+	  { echo "make test-browser needs Chromium: apt-get install chromium" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/browser
+
+$(BROWSER): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,browser]'
+	touch $@
 
 # torch by itself first: it is the large one, and fails alone if there is no build for the machine.
 $(INSTALLED): pyproject.toml constraints.txt
