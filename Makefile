@@ -4,9 +4,10 @@ PYTHON ?= $(shell for one in python3.11 python3.12 python3.13; do \
 	$$one --version >/dev/null 2>&1 && echo $$one && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BROWSER := .venv/.browser
 DEMO := outputs/compose/lora_composer/scene1
 
-.PHONY: demo test test-versions benchmark ablations parts hard refresh
+.PHONY: demo test test-browser test-versions benchmark ablations parts hard refresh
 
 demo: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,cat
@@ -61,6 +62,17 @@ test: $(INSTALLED)
 # The lowest and the newest versions that pyproject.toml allows, on each Python that is here.
 test-versions:
 	scripts/test_versions.sh
+
+# The page of `toolkit ui` in Chromium, which the system installs: apt-get install chromium
+test-browser: export OMP_NUM_THREADS = 1
+test-browser: $(BROWSER)
+	@command -v chromium || command -v chromium-browser || \
+	  { echo "make test-browser needs Chromium: apt-get install chromium" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/browser
+
+$(BROWSER): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,browser]'
+	touch $@
 
 # torch by itself first: it is the large one, and fails alone if there is no build for the machine.
 $(INSTALLED): pyproject.toml constraints.txt

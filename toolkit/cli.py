@@ -21,6 +21,7 @@ from toolkit.config.commands import (
     LAYOUTS,
     SAMPLE,
     TRAIN,
+    UI,
     Shape,
     read_compose,
     read_evaluate,
@@ -30,6 +31,7 @@ from toolkit.config.commands import (
     read_layouts,
     read_sample,
     read_train,
+    read_ui,
 )
 from toolkit.config.help import describe, describe_groups
 from toolkit.config.lookup import choices
@@ -200,6 +202,13 @@ def _fuse(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _ui(arguments: Sequence[str]) -> int:
+    config = read_ui(arguments)
+    chosen = [typed for typed in arguments if typed.startswith(("model=", "model."))]
+    _light("toolkit.ui.serve", "serve")(config, chosen)
+    return DONE
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -267,6 +276,12 @@ COMMANDS = {
         ),
         FUSE,
         _fuse,
+    ),
+    "ui": Command(
+        "open a page on which layouts are drawn and made",
+        ("toolkit ui", "toolkit ui model=sd15 port=9000", "toolkit ui host=0.0.0.0"),
+        UI,
+        _ui,
     ),
 }
 

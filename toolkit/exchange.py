@@ -13,6 +13,7 @@ from toolkit.errors import InputError
 from toolkit.files import check_writable
 
 if TYPE_CHECKING:
+    from toolkit.backbones import Base
     from toolkit.concept.formats.write import Written
 
 
@@ -38,9 +39,10 @@ def check_export(config: ExportConfig) -> Path:
     return path
 
 
-def import_concept(config: ImportConfig) -> Path:
+def import_concept(config: ImportConfig, base: "Base | None" = None) -> Path:
     """Read a file that others made, check it against the base, and keep it as a concept.
 
+    base: the config's, where it is loaded already.
     Raises InputError for a file that cannot be read or does not fit, or when a concept of that name
     is there already.
     """
@@ -49,7 +51,7 @@ def import_concept(config: ImportConfig) -> Path:
     from toolkit.concept.formats.read import read_foreign
 
     path, model = check_import(config), config.model
-    base = load_base(
+    base = base or load_base(
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,

@@ -73,7 +73,7 @@ def asked_to_compose(config: ComposeConfig) -> Asked:
         _refuse(lines.rejected)
         layouts += lines.layouts.values()
         lines = Lines({}, ())
-    return _checked(layouts, lines, config, config.model, config.method)
+    return checked(layouts, lines, config, config.model, config.method)
 
 
 def asked_to_sample(config: SampleConfig) -> Asked:
@@ -93,7 +93,7 @@ def asked_to_sample(config: SampleConfig) -> Asked:
         height=config.height,
         background=config.concept,
     )
-    return _checked([layout], Lines({}, ()), config, config.model)
+    return checked([layout], Lines({}, ()), config, config.model)
 
 
 def folder_of(prompt: str, concept: str) -> str:
@@ -109,13 +109,14 @@ def folder_of(prompt: str, concept: str) -> str:
     return f"{cut}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _checked(
+def checked(
     layouts: Sequence[Layout],
     lines: Lines,
     folders: Folders,
     model: ModelConfig,
     method: Method | None = None,
 ) -> Asked:
+    """Layouts that have been read, with the files of their concepts. Raises InputError as above."""
     asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {})
     check_local(model.path)  # what is no base is told before what is not trained on it
     asked.files.update(concept_files(layouts, folders, model, method))

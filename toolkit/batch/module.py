@@ -68,8 +68,8 @@ class Composer(LightningModule):
         self.steps = steps
         self.guidance_scale = guidance_scale
         self.ready: dict[str, tuple[Conditioning, ...]] = {}
-        self.on_step: Callable[[int], None] = lambda pictures: None
-        """Called after each denoising step with how many pictures made it."""
+        self.on_step: Callable[[Step], None] = lambda step: None
+        """Shown each step of each batch; what it raises beyond Exception ends the batch."""
 
     def on_predict_start(self) -> None:
         """Refuse inference mode: the constraints need gradients of the latents."""
@@ -96,10 +96,9 @@ class Composer(LightningModule):
         done = [Composition(item) for item in batch]
 
         def watch(step: Step) -> None:
-            if step.number >= 0:
-                self.on_step(len(batch))
             for index, guidance in step.guidance.items():
                 done[index].steps.append(refined_step(step.number, guidance))
+            self.on_step(step)
 
         ready = [self.conditioning(item.layout) for item in batch]
         seeds = [item.seed for item in batch]

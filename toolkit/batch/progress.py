@@ -12,6 +12,7 @@ from tqdm import tqdm
 from toolkit.batch.data import share_of
 from toolkit.batch.journal import DONE, Item, read_entry
 from toolkit.batch.module import Composer
+from toolkit.sampling import Step
 
 
 class BatchProgress(Callback):
@@ -39,7 +40,7 @@ class BatchProgress(Callback):
             desc=f"composing {len(self.items)}",
             mininterval=0.2 if sys.stderr.isatty() else 10.0,  # in a log every line stays
         )
-        pl_module.on_step = self._advance
+        pl_module.on_step = self._watch
 
     def on_predict_batch_start(
         self,
@@ -85,6 +86,10 @@ class BatchProgress(Callback):
         self.bar.set_postfix(done=done, failed=len(ended) - done, refresh=False)
         self.bar.update(len(ended) * self.steps - self.bar.n)
         self.bar.close()
+
+    def _watch(self, step: Step) -> None:
+        if step.number >= 0:
+            self._advance(len(step.latents))
 
     def _advance(self, pictures: int) -> None:
         """A batch that is made again in halves after an error counts its steps once."""

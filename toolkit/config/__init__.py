@@ -9,6 +9,7 @@ from toolkit.config.commands import (
     read_layouts,
     read_sample,
     read_train,
+    read_ui,
 )
 from toolkit.config.schema import (
     ComposeConfig,
@@ -29,6 +30,7 @@ from toolkit.config.schema import (
     TrainConfig,
     TrainerConfig,
     TrainingConfig,
+    UiConfig,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "TrainingConfig",
+    "UiConfig",
     "read_compose",
     "read_evaluate",
     "read_export",
@@ -58,4 +61,5 @@ __all__ = [
     "read_layouts",
     "read_sample",
     "read_train",
+    "read_ui",
 ]

@@ -32,6 +32,7 @@ from toolkit.config.schema import (
     OtherPictures,
     SampleConfig,
     TrainConfig,
+    UiConfig,
 )
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse
@@ -146,6 +147,7 @@ FUSE = Shape(
     ("model", "trainer"),
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
+UI = Shape("ui", UiConfig, ("model",))
 
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
@@ -258,6 +260,11 @@ def read_fuse(arguments: Sequence[str]) -> FuseConfig:
     if "concepts" not in content:
         raise InputError(f"say which concepts: concepts=ONE,TWO ({_listed('concept')})")
     return build(FuseConfig, content)
+
+
+def read_ui(arguments: Sequence[str]) -> UiConfig:
+    """The config of the page on which layouts are drawn."""
+    return build(UiConfig, _read(UI, split_arguments(arguments)))
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -558,6 +558,22 @@ class FuseConfig(Folders):
         return self.name or "_".join(self.concepts)
 
 
+@dataclass(frozen=True)
+class UiConfig(Folders):
+    """What `toolkit ui` does."""
+
+    model: ModelConfig
+    host: str = "127.0.0.1"
+    """Where the page is served; another than this machine alone needs the token that is printed."""
+    port: int = 8765
+    """The page's port; 0: any that is free."""
+
+    def __post_init__(self) -> None:
+        _between("port", self.port, 0, 65535)
+        if not self.host or not all(c.isalnum() or c in ".:-" for c in self.host):
+            raise InputError(f"host={shortened(self.host)}: give an address, as 0.0.0.0", "host")
+
+
 def _check_not_tensorboard(logger: LoggerConfig) -> None:
     if logger.kind == "tensorboard":
         raise InputError("logger=tensorboard is for training; here csv, wandb or none", "logger")
