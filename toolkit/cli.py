@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -159,10 +159,20 @@ def _sample(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
+    typed = split_arguments(arguments)
+    if "protocol" in typed:
+        return _evaluate_protocol(typed)
     config = read_evaluate(arguments)
     _light("toolkit.evaluation.asked", "check_asked")(config)
     code: int = _entry("toolkit.evaluation.run", "evaluate")(config)
     _say(f"scores and figures: {config.output_dir / 'evaluation'}")
+    return code
+
+
+def _evaluate_protocol(typed: Mapping[str, str]) -> int:
+    folder = _light("toolkit.evaluation.plan", "check_early")(typed)
+    code: int = _entry("toolkit.evaluation.protocol", "evaluate_protocol")(typed, folder)
+    _say(f"tables, scores and figures: {folder}")
     return code
 
 
@@ -234,6 +244,7 @@ COMMANDS = {
         (
             "toolkit evaluate",
             "toolkit evaluate layout=scene1,scene2 methods=lora_composer,merge judge=mini,imagenet",
+            "toolkit evaluate protocol=mini",
         ),
         EVALUATE,
         _evaluate,

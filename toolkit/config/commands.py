@@ -61,8 +61,9 @@ class Shape:
     groups: the groups that are composed for it.
     own: keys that are not simply a field of the schema.
     positional: fields that the first argument gives, without a key.
-    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: what
-        they mean.
+    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: how a
+        name is shown, and what the key means.
+    before: keys that the command takes before the others are read, with their meanings.
     """
 
     config: str
@@ -71,12 +72,13 @@ class Shape:
     own: Mapping[str, Own] = field(default_factory=dict)
     positional: frozenset[str] = frozenset()
     named: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
 
     def typed_keys(self) -> dict[str, str]:
         """Every key that may be typed but groups and the trainer's, with its meaning."""
         hidden = {own.field for own in self.own.values()} | self.positional | {"concept.name"}
         hidden |= self.named.keys()
-        keys = {name: own.meaning for name, own in self.own.items()}
+        keys = {name: own.meaning for name, own in self.own.items()} | dict(self.before)
         keys |= {f"{name}.{shown}": meaning for name, (shown, meaning) in self.named.items()}
         return keys | {
             name: key.meaning
@@ -116,6 +118,7 @@ EVALUATE = Shape(
     named={
         "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
     },
+    before={"protocol": "whole tables, as a name of configs/protocol says"},
 )
 LAYOUTS = Shape(
     "layouts",
@@ -339,7 +342,7 @@ def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) 
         section, _, last = name.rpartition(".")
         if name.partition(".")[0] in shape.named:  # whose names may hold dots
             section, _, last = name.partition(".")
-        if name in shape.groups:
+        if name in shape.groups or name in shape.before:
             continue
         value: object = text
         if section == "trainer":

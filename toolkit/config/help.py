@@ -33,7 +33,7 @@ def describe(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
 def describe_groups(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
     """The groups that a command takes, with their choices."""
     _, taken = compose_groups(shape.config, {})
-    listed = [*shape.groups, *(["layout"] if "layout" in shape.own else [])]
+    listed = [*shape.groups, *(["layout"] if "layout" in shape.own else []), *shape.before]
     lines = ["Groups: group=name takes configs/group/name.yaml, from ./configs first"]
     for group in listed:
         marks = {(typed or {}).get(group): " (chosen)", taken.get(group): " (default)"}

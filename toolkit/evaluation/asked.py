@@ -32,8 +32,10 @@ def check_asked(config: EvaluateConfig) -> Asked:
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    methods = config.methods or (PromptOnly("prompt_only"),)  # pictures alone: no method is asked
-    asked = asked_to_compose(replace(config, methods=methods).compositions[0])
+    (own,) = replace(config, methods=(PromptOnly(),)).compositions
+    asked = asked_to_compose(own)
+    for composition in config.compositions:  # one may need more than the layouts' own concepts
+        asked_to_compose(composition)
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):
