@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from toolkit.backbones.source import family_at
 from toolkit.config.arguments import (
     concept_name,
     concept_names,
@@ -19,7 +20,14 @@ from toolkit.config.arguments import (
 )
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
-from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
+from toolkit.config.lookup import (
+    base_name,
+    choices,
+    config_for,
+    find_base,
+    find_config,
+    find_dataset,
+)
 from toolkit.config.method import build_method, named_by_switches
 from toolkit.config.schema import (
     ComposeConfig,
@@ -331,9 +339,11 @@ def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _chosen(shape: Shape, typed: Mapping[str, str]) -> dict[str, str]:
-    """The groups that were chosen; a base that is given by its path begins as Stable Diffusion."""
+    """The groups that were chosen; a base that is given by its path begins as its family does."""
     chosen = {group: typed[group] for group in shape.groups if group in typed}
-    return {"model": "sd15", **chosen} if "model.path" in typed else chosen
+    if "model.path" not in typed or "model" in chosen:
+        return chosen
+    return {"model": config_for(family_at(str(from_home(typed["model.path"])))), **chosen}
 
 
 def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) -> None:
