@@ -202,15 +202,15 @@ def _missing(plan: Plan) -> Iterator[str]:
         config = next(part.config for part in plan.parts if part.style == style)
         used = [layout for part in plan.parts if part.style == style for layout in part.layouts]
         concepts = dict.fromkeys(name for layout in used for name in layout.concepts)
-        without = [name for name in concepts if not _has_images(name)]
+        kept = {
+            name: concept_path(config.concepts_folder, config.model.name, name) for name in concepts
+        }
+        without = [name for name, file in kept.items() if not _has_images(name, file)]
         if without:
             yield f"no images of {', '.join(without)} (configs/concept/NAME.yaml or datasets/NAME)"
-        model, output = config.model, config.output_dir
-        untrained = [
-            name for name in concepts if not concept_path(output, model.name, name).is_file()
-        ]
+        untrained = [name for name, file in kept.items() if not file.is_file()]
         if untrained:
-            typed = training_arguments(untrained, model.name, model.path, output)
+            typed = training_arguments(untrained, config.model, config)
             yield f"not trained for {style.name}: toolkit train {typed}"
         yield from _missing_fusions(plan, style)
     images = dict.fromkeys(
@@ -233,7 +233,8 @@ def _missing_fusions(plan: Plan, style: Style) -> Iterator[str]:
         for method in part.config.methods if part.style == style else ():
             for layout in part.layouts:
                 for name in method.also_needs(layout):
-                    path = concept_path(part.config.output_dir, part.config.model.name, name)
+                    folder, model = part.config.concepts_folder, part.config.model.name
+                    path = concept_path(folder, model, name)
                     if not path.is_file():
                         needed.setdefault(name, layout)
     if needed:
@@ -244,9 +245,9 @@ def _missing_fusions(plan: Plan, style: Style) -> Iterator[str]:
         )
 
 
-def _has_images(name: str) -> bool:
+def _has_images(name: str, file: Path) -> bool:
     try:
-        images_of(name)
+        images_of(name, file)
     except InputError:
         return False
     return True
