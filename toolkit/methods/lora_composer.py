@@ -186,7 +186,6 @@ BALANCED = replace(
     self_attention_injection=True,
     query_injection=True,
     closed_share=0.4,
-    word_bias=0.5,
     subject_bias=-3.0,
     guidance_share=0.36,
     min_guidance_steps=0,
