@@ -48,6 +48,10 @@ class Style:
     model: str
     settings: tuple[Setting, ...]
 
+    def __post_init__(self) -> None:
+        with within("name"):
+            check_name("style", self.name)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -102,6 +106,12 @@ class Protocol:
     tables: tuple[Table, ...]
     folder: Path
     concepts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> Mapping[str, str]:
+        """Names of pictures that other programs make, and the first row of each."""
+        rows = [row for table in self.tables for row in table.rows]
+        return {row.pictures: row.name for row in reversed(rows) if row.pictures}
 
     @property
     def first_judge(self) -> str:

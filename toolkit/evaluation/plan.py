@@ -55,13 +55,7 @@ def make_plan(typed: Mapping[str, str], folder: Path) -> Plan:
     """
     given = dict(typed)
     protocol = read_protocol(given.pop("protocol"))
-    for key in _OWN:
-        if key in given:
-            raise InputError(
-                f"{key}=: protocol={protocol.name} says this itself; to change it, copy its files "
-                "to ./configs/protocol",
-                key,
-            )
+    _check_given(protocol, given)
     images = seeds(given.pop("seeds")) if "seeds" in given else tuple(range(protocol.images))
     layouts: dict[str, tuple[Layout, ...]] = {}
     parts = []
@@ -71,8 +65,9 @@ def make_plan(typed: Mapping[str, str], folder: Path) -> Plan:
             layouts[style.name] = layouts.get(style.name, ()) + own
             for group, (shown, rows) in enumerate(_groups(protocol, style, own)):
                 file = folder / f"{style.name}_{number}_{group}.jsonl"
-                config = _config(protocol, style, setting, rows, shown, file, images, given)
-                parts.append(Part(style, shown, config))
+                if any(row.method or f"pictures.{row.pictures}" in given for row in rows):
+                    config = _config(protocol, style, setting, rows, shown, file, images, given)
+                    parts.append(Part(style, shown, config))
     if not parts:
         raise InputError(f"protocol={protocol.name}: its tables ask for nothing")
     return Plan(protocol, layouts, tuple(parts))
@@ -104,6 +99,24 @@ def check_plan(plan: Plan) -> str:
     for part in plan.parts:
         check_asked(part.config)
     return estimate
+
+
+def _check_given(protocol: Protocol, given: Mapping[str, str]) -> None:
+    for key in given:
+        if key in _OWN:
+            raise InputError(
+                f"{key}=: protocol={protocol.name} says this itself; to change it, copy its files "
+                "to ./configs/protocol",
+                key,
+            )
+        section, _, name = key.partition(".")
+        if section == "pictures" and name not in protocol.pictures:
+            rows = ", ".join(protocol.pictures) or "none at all"
+            raise InputError(
+                f"{key}: protocol={protocol.name} has rows of pictures for {rows}", key
+            )
+    if given.get("logger") == "wandb" or given.get("logger.kind") == "wandb":
+        raise InputError("logger=wandb: a protocol leaves files only", "logger")
 
 
 def _layouts(protocol: Protocol, setting: Setting) -> tuple[Layout, ...]:
@@ -199,7 +212,9 @@ def _config(
 def _missing(plan: Plan) -> Iterator[str]:
     """What the person has to make or get before anything is composed."""
     for style in plan.protocol.styles:
-        config = next(part.config for part in plan.parts if part.style == style)
+        config = next((part.config for part in plan.parts if part.style == style), None)
+        if config is None:
+            continue
         used = [layout for part in plan.parts if part.style == style for layout in part.layouts]
         concepts = dict.fromkeys(name for layout in used for name in layout.concepts)
         kept = {

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from toolkit.batch.journal import Item
 from toolkit.config.protocol import Row, Style, Table
-from toolkit.errors import RunError
 from toolkit.evaluation.cost import Cost, write_costs
 from toolkit.evaluation.paper_table import Cell, cell_of, shown
 from toolkit.evaluation.plan import CONDITIONED, Plan, check_plan, make_plan
@@ -29,6 +28,11 @@ def evaluate_protocol(typed: Mapping[str, str], folder: Path) -> int:
     """
     plan = make_plan(typed, folder / "layouts")
     log.info("protocol=%s: %s", plan.protocol.name, check_plan(plan))
+    for name, row in plan.protocol.pictures.items():
+        if f"pictures.{name}" not in typed:
+            log.info(
+                "row %s stays empty: its pictures are given with pictures.%s=FOLDER", row, name
+            )
     scored: dict[str, list[Scored]] = {style.name: [] for style in plan.protocol.styles}
     for number, part in enumerate(plan.parts, 1):
         log.info("part %d of %d: %s", number, len(plan.parts), part.style.name)
@@ -40,6 +44,8 @@ def evaluate_protocol(typed: Mapping[str, str], folder: Path) -> int:
     write_costs(_costs(scored), folder / "costs.csv")
     resamples = plan.parts[0].config.resamples
     for style, own in scored.items():
+        if not own:
+            continue
         write_figures(_together(own), resamples, folder / style)
     for table in plan.protocol.tables:
         rows = {row.name: _cells(plan, table, row, scored) for row in table.rows}
@@ -87,8 +93,6 @@ def _together(scored: Sequence[Scored]) -> Scored:
         layouts |= {layout.name: layout for layout in one.layouts}
         rows += one.rows
         pictures |= dict(one.pictures)
-    if not rows:
-        raise RunError("no picture could be composed: there is nothing to score")
     return Scored([*layouts.values()], pictures, rows, (), 0)
 
 
