@@ -1,7 +1,7 @@
 """What `toolkit COMMAND --help` prints: the groups with their choices, and every key."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, asdict
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -62,7 +62,7 @@ def _keys(shape: Shape, typed: Mapping[str, str], content: Mapping[str, Any]) ->
 def _of_method(content: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the method that was chosen, with what its preset makes of them."""
     method = build_method(content["method"])
-    settings = record_of(method)
+    settings = {**record_of(method), **asdict(method)}
     if isinstance(method, LoraComposer):
         settings["preset"] = content["method"].get("preset") or Preset.PUBLISHED
     return {f"method.{name}": value for name, value in settings.items()}
