@@ -5,12 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conftest import open_page  # type: ignore[import-not-found]
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from ui_pages import PATIENCE, open_page
 from ui_server import Server, until
-
-PATIENCE = 120_000
 
 
 def drag(page: Page, x0: float, y0: float, x1: float, y1: float) -> None:
