@@ -18,6 +18,7 @@ from toolkit.config.commands import (
     EXPORT,
     FUSE,
     IMPORT,
+    RATE,
     SAMPLE,
     TRAIN,
     UI,
@@ -27,6 +28,7 @@ from toolkit.config.commands import (
     read_export,
     read_fuse,
     read_import,
+    read_rate,
     read_sample,
     read_train,
     read_ui,
@@ -198,6 +200,11 @@ def _ui(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _rate(arguments: Sequence[str]) -> int:
+    _light("toolkit.ui.serve", "serve_rating")(read_rate(arguments))
+    return DONE
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -264,6 +271,12 @@ COMMANDS = {
         ("toolkit ui", "toolkit ui model=sd15 port=9000", "toolkit ui host=0.0.0.0"),
         UI,
         _ui,
+    ),
+    "rate": Command(
+        "open a blind page on which people rate pictures that were composed",
+        ("toolkit rate methods=balanced,lora_composer,merge layout=scene1,scene2",),
+        RATE,
+        _rate,
     ),
 }
 

@@ -11,6 +11,7 @@ from toolkit.config.arguments import (
     existing_file,
     judge_names,
     layout_files,
+    layout_names,
     method_names,
     names,
     seeds,
@@ -28,6 +29,7 @@ from toolkit.config.schema import (
     Format,
     FuseConfig,
     ImportConfig,
+    RateConfig,
     SampleConfig,
     TrainConfig,
     UiConfig,
@@ -128,6 +130,15 @@ FUSE = Shape(
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
 UI = Shape("ui", UiConfig, ("model",))
+RATE = Shape(
+    "rate",
+    RateConfig,
+    ("model",),
+    {
+        "layout": Own("layouts", layout_names, "names of layouts, with commas; all by default"),
+        "methods": EVALUATE.own["methods"],
+    },
+)
 
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
@@ -225,6 +236,11 @@ def read_fuse(arguments: Sequence[str]) -> FuseConfig:
 def read_ui(arguments: Sequence[str]) -> UiConfig:
     """The config of the page on which layouts are drawn."""
     return build(UiConfig, _read(UI, split_arguments(arguments)))
+
+
+def read_rate(arguments: Sequence[str]) -> RateConfig:
+    """The config of the page on which pictures are rated."""
+    return build(RateConfig, _read(RATE, split_arguments(arguments)))
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def make_app(studio: Studio, token: str | None = None) -> Guard:
         redoc_url=None,
         lifespan=_lifespan(studio),
     )
-    _add_errors(app)
+    add_errors(app)
     _add_jobs(app, studio)
     _add_layouts(app, studio)
     _add_library(app, studio)
@@ -263,7 +263,9 @@ def _reference(app: FastAPI) -> str:
     return reference(app.openapi())
 
 
-def _add_errors(app: FastAPI) -> None:
+def add_errors(app: FastAPI) -> None:
+    """Have everything that goes wrong answered by a sentence."""
+
     @app.exception_handler(InputError)
     async def wrong(request: Request, error: InputError) -> JSONResponse:
         return JSONResponse({"error": str(error), "path": error.path}, 422)
