@@ -17,7 +17,7 @@ from toolkit.backbones import load_base
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("page")
     put_concepts(folder, load_base(tiny_base_folder, "tiny", guidance_downscale=4))
-    running = Server(folder, tiny_base_folder, "model.width=128", "model.height=64")
+    running = Server(folder, tiny_base_folder, "model.width=256", "model.height=128")
     yield running
     running.close()
 

@@ -181,7 +181,7 @@ def test_a_region_prompt_keeps_its_placeholder(page: Page) -> None:
 
 def test_warnings_come_while_one_draws(page: Page) -> None:
     draw_pair(page, "close")
-    drag(page, 0.7, 0.5, 0.5, 0.5)
+    drag(page, 0.74, 0.5, 0.44, 0.5)
     expect(page.locator("#checks .odd")).to_contain_text("less than a cell apart", timeout=PATIENCE)
 
 

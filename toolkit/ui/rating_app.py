@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from toolkit.config import RateConfig
 from toolkit.files import check_writable
 from toolkit.names import check_name
-from toolkit.ui.app import PAGE, add_errors
+from toolkit.ui.app import PAGE
 from toolkit.ui.guard import Guard
 from toolkit.ui.rating import BEST, Ratings, cases_of
+from toolkit.ui.sentences import add_errors
 from toolkit.ui.shelf import picture_of
 
 Rater = Annotated[str, Query(pattern=r"^[0-9a-f]{16}$")]
