@@ -19,6 +19,7 @@ from toolkit.config.commands import (
     FUSE,
     IMPORT,
     LAYOUTS,
+    RATE,
     SAMPLE,
     TRAIN,
     UI,
@@ -29,6 +30,7 @@ from toolkit.config.commands import (
     read_fuse,
     read_import,
     read_layouts,
+    read_rate,
     read_sample,
     read_train,
     read_ui,
@@ -219,6 +221,11 @@ def _ui(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _rate(arguments: Sequence[str]) -> int:
+    _light("toolkit.ui.serve", "serve_rating")(read_rate(arguments))
+    return DONE
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -293,6 +300,12 @@ COMMANDS = {
         ("toolkit ui", "toolkit ui model=sd15 port=9000", "toolkit ui host=0.0.0.0"),
         UI,
         _ui,
+    ),
+    "rate": Command(
+        "open a blind page on which people rate pictures that were composed",
+        ("toolkit rate methods=balanced,lora_composer,merge layout=scene1,scene2",),
+        RATE,
+        _rate,
     ),
 }
 

@@ -12,6 +12,7 @@ from toolkit.config.arguments import (
     existing_file,
     judge_names,
     layout_files,
+    layout_names,
     method_names,
     names,
     seeds,
@@ -38,6 +39,7 @@ from toolkit.config.schema import (
     ImportConfig,
     LayoutsConfig,
     OtherPictures,
+    RateConfig,
     SampleConfig,
     TrainConfig,
     UiConfig,
@@ -159,6 +161,15 @@ FUSE = Shape(
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
 UI = Shape("ui", UiConfig, ("model",))
+RATE = Shape(
+    "rate",
+    RateConfig,
+    ("model",),
+    {
+        "layout": Own("layouts", layout_names, "names of layouts, with commas; all by default"),
+        "methods": EVALUATE.own["methods"],
+    },
+)
 
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
@@ -276,6 +287,11 @@ def read_fuse(arguments: Sequence[str]) -> FuseConfig:
 def read_ui(arguments: Sequence[str]) -> UiConfig:
     """The config of the page on which layouts are drawn."""
     return build(UiConfig, _read(UI, split_arguments(arguments)))
+
+
+def read_rate(arguments: Sequence[str]) -> RateConfig:
+    """The config of the page on which pictures are rated."""
+    return build(RateConfig, _read(RATE, split_arguments(arguments)))
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
