@@ -23,11 +23,13 @@ from toolkit.config.lookup import base_name, choices, find_base, find_config, fi
 from toolkit.config.method import build_method, named_by_switches
 from toolkit.config.schema import (
     ComposeConfig,
+    ConceptsConfig,
     EvaluateConfig,
     ExportConfig,
     Format,
     FuseConfig,
     ImportConfig,
+    InspectConfig,
     SampleConfig,
     TrainConfig,
 )
@@ -120,6 +122,8 @@ IMPORT = Shape(
     frozenset({"file"}),
 )
 EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
+CONCEPTS = Shape("concepts", ConceptsConfig, ())
+INSPECT = Shape("inspect", InspectConfig, (), positional=frozenset({"file"}))
 FUSE = Shape(
     "fuse",
     FuseConfig,
@@ -218,6 +222,21 @@ def read_fuse(arguments: Sequence[str]) -> FuseConfig:
     if "concepts" not in content:
         raise InputError(f"say which concepts: concepts=ONE,TWO ({_listed('concept')})")
     return build(FuseConfig, content)
+
+
+def read_concepts(arguments: Sequence[str]) -> ConceptsConfig:
+    """The config of listing what is trained and imported."""
+    typed = split_arguments(arguments)
+    _check_keys(CONCEPTS, typed)
+    return build(ConceptsConfig, typed)
+
+
+def read_inspect(arguments: Sequence[str]) -> InspectConfig:
+    """The config of telling about one file."""
+    file, others = take_first(arguments, "file to inspect")
+    typed = split_arguments(others)
+    _check_keys(INSPECT, typed)
+    return build(InspectConfig, typed | {"file": from_home(file)})
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:

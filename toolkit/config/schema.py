@@ -511,6 +511,22 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
+class ConceptsConfig:
+    """What `toolkit concepts` does."""
+
+    output_dir: Path = Path("outputs")
+    """Where concepts are looked for."""
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """What `toolkit inspect` does."""
+
+    file: Path
+    """The file to tell about."""
+
+
+@dataclass(frozen=True)
 class FusionConfig:
     """Mix-of-Show's gradient fusion. The defaults are its main branch's, but for the solver."""
 
