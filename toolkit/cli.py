@@ -14,10 +14,12 @@ from typing import Any
 from toolkit.config.arguments import split_arguments
 from toolkit.config.commands import (
     COMPOSE,
+    CONCEPTS,
     EVALUATE,
     EXPORT,
     FUSE,
     IMPORT,
+    INSPECT,
     LAYOUTS,
     RATE,
     SAMPLE,
@@ -25,10 +27,12 @@ from toolkit.config.commands import (
     UI,
     Shape,
     read_compose,
+    read_concepts,
     read_evaluate,
     read_export,
     read_fuse,
     read_import,
+    read_inspect,
     read_layouts,
     read_rate,
     read_sample,
@@ -226,6 +230,21 @@ def _rate(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _concepts(arguments: Sequence[str]) -> int:
+    config = read_concepts(arguments)
+    rows = _light("toolkit.concept.listed", "concepts_in")(config.output_dir)
+    if not rows:
+        return _show(f"no concepts in {config.output_dir / 'concepts'}: toolkit train concept=dog")
+    return _show(_light("toolkit.concept.listed", "table")(rows))
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    config = read_inspect(arguments)
+    facts = _light("toolkit.concept.inspected", "inspect_file")(config.file)
+    width = max(len(label) for label, _ in facts)
+    return _show("\n".join(f"{label:{width}}  {value}" for label, value in facts))
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -285,6 +304,19 @@ COMMANDS = {
         EXPORT,
         _export,
         "NAME ",
+    ),
+    "concepts": Command(
+        "list what is trained and imported",
+        ("toolkit concepts",),
+        CONCEPTS,
+        _concepts,
+    ),
+    "inspect": Command(
+        "say what a LoRA file is, for which base, what it changes, what it is called by",
+        ("toolkit inspect style.safetensors",),
+        INSPECT,
+        _inspect,
+        "FILE ",
     ),
     "fuse": Command(
         "make one set of weights of several concepts, as Mix-of-Show does",

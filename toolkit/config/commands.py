@@ -32,11 +32,13 @@ from toolkit.config.lookup import (
 from toolkit.config.method import build_method, named_by_switches
 from toolkit.config.schema import (
     ComposeConfig,
+    ConceptsConfig,
     EvaluateConfig,
     ExportConfig,
     Format,
     FuseConfig,
     ImportConfig,
+    InspectConfig,
     LayoutsConfig,
     OtherPictures,
     RateConfig,
@@ -154,6 +156,8 @@ IMPORT = Shape(
     frozenset({"file"}),
 )
 EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
+CONCEPTS = Shape("concepts", ConceptsConfig, ())
+INSPECT = Shape("inspect", InspectConfig, (), positional=frozenset({"file"}))
 FUSE = Shape(
     "fuse",
     FuseConfig,
@@ -292,6 +296,21 @@ def read_ui(arguments: Sequence[str]) -> UiConfig:
 def read_rate(arguments: Sequence[str]) -> RateConfig:
     """The config of the page on which pictures are rated."""
     return build(RateConfig, _read(RATE, split_arguments(arguments)))
+
+
+def read_concepts(arguments: Sequence[str]) -> ConceptsConfig:
+    """The config of listing what is trained and imported."""
+    typed = split_arguments(arguments)
+    _check_keys(CONCEPTS, typed)
+    return build(ConceptsConfig, typed)
+
+
+def read_inspect(arguments: Sequence[str]) -> InspectConfig:
+    """The config of telling about one file."""
+    file, others = take_first(arguments, "file to inspect")
+    typed = split_arguments(others)
+    _check_keys(INSPECT, typed)
+    return build(InspectConfig, typed | {"file": from_home(file)})
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def describe(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
 
 def describe_groups(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
     """The groups that a command takes, with their choices."""
+    if not shape.groups:
+        return "Groups: none"
     _, taken = compose_groups(shape.config, {})
     listed = [*shape.groups, *(["layout"] if "layout" in shape.own else []), *shape.before]
     lines = ["Groups: group=name takes configs/group/name.yaml, from ./configs first"]
@@ -69,6 +71,8 @@ def _of_method(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(content: Mapping[str, Any]) -> str:
+    if "name" not in content["model"]:
+        return "the command"
     named = [f"model={content['model']['name']}"]
     method = content.get("method") or {}
     if method.get("name") not in (None, "lora_composer"):

@@ -28,6 +28,12 @@ from toolkit.training.prior_asked import prior_images, wanted_number
 logger = logging.getLogger(__name__)
 
 _NO_EFFECT = {"cache", "checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_PACKAGES = {
+    "adamw8bit": "bitsandbytes",
+    "prodigy": "prodigyopt",
+    "schedulefree": "schedulefree",
+    "lion": "lion_pytorch",
+}
 _ALWAYS_RECORDED = {
     "steps", "batch_size", "learning_rate_text_encoder", "learning_rate_unet",
     "learning_rate_embeddings", "rank", "noise_offset", "seed", "mask_loss",
@@ -58,6 +64,17 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
             "logger=tensorboard needs the package tensorboard: "
             "pip install 'lora-composer-toolkit[tensorboard]'"
         )
+    package = _PACKAGES.get(config.training.optimizer)
+    if package and find_spec(package) is None:
+        raise InputError(
+            f"training.optimizer={config.training.optimizer} needs the package {package}: "
+            "pip install 'lora-composer-toolkit[optimizers]'",
+            "training.optimizer",
+        )
+    if config.training.max_grad_norm is not None and (
+        config.trainer.arguments.get("gradient_clip_val") is not None
+    ):
+        raise InputError("training.max_grad_norm is trainer.gradient_clip_val: give one of them")
     _check_prompts(config.training.sample_prompts, config.concept.name)
     model = config.model
     check_local(model.path)
@@ -83,7 +100,9 @@ def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
         return None
     if config.logger.kind == "wandb":  # whose settings are checked first
         return None
-    circumstances = Circumstances(dtype=model.dtype or "float32")
+    circumstances = Circumstances(
+        dtype=model.dtype or "float32", gradient_clip_val=config.training.max_grad_norm
+    )
     identity = configuration.identity(model.name, circumstances.dtype, model.overrides)
     file = concept_file(config)
     if identity is None or not file.is_file():

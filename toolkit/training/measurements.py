@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 def measured(trainer: Trainer, validation: Validation | None = None) -> dict[str, float]:
     """Loss, norm and learning rate of the step that just ended, and what validation measured."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    _, unet, _ = trainer.optimizers[0].param_groups
-    values["learning_rate_unet"] = unet["lr"]
+    groups = {group["name"]: group for group in trainer.optimizers[0].param_groups}
+    places = ("unet", "cross_attention", "self_attention")
+    unet = next((groups[place] for place in places if place in groups), {"lr": 0.0})
+    values["learning_rate_unet"] = unet["lr"] * unet.get("d", 1.0)  # d: the rate Prodigy found
     if validation is not None and validation.curve[-1].step == trainer.global_step:
         values["held_out_loss"] = validation.curve[-1].held_out
         values["trained_loss"] = validation.curve[-1].trained

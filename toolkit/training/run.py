@@ -10,10 +10,10 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
+from toolkit.backbones import Base, CrossAttentionMaps, Place, load_base
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import save_concept
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import from_anywhere
@@ -35,7 +35,8 @@ from toolkit.training.concept_folder import ConceptFolder, ConceptImage
 from toolkit.training.data import ConceptData, Draws
 from toolkit.training.ed_lora import initial_embeddings
 from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
-from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.module import ConceptTraining
+from toolkit.training.optimisers import LearningRates, Optimisation
 from toolkit.training.prior import pictures_of_class
 from toolkit.training.sample_grids import SampleGrids
 from toolkit.training.shown import what_is_shown
@@ -79,6 +80,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         max_steps=options.steps,
         default_root_dir=folder,
         callbacks=_callbacks(config, folder, validation),
+        **({} if options.max_grad_norm is None else {"gradient_clip_val": options.max_grad_norm}),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
@@ -91,24 +93,26 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         recorder = CrossAttentionMaps(base.guidance_downscale)
     generator = torch.Generator("cpu").manual_seed(options.seed)
     embeddings = initial_embeddings(base, concept.class_word, generator)
-    with base.lora_injected(options.rank, generator), base.heard_by_layer(recorder):
+    with (
+        base.lora_injected(options.rank, generator, _ranks(options)),
+        base.heard_by_layer(recorder),
+    ):
         training = ConceptTraining(
             base,
             concept.name,
             settings,
             embeddings,
-            LearningRates(
-                {
-                    Part.TEXT_ENCODER: options.learning_rate_text_encoder,
-                    Part.UNET: options.learning_rate_unet,
-                },
-                options.learning_rate_embeddings,
-            ),
+            _learning_rates(options),
             options.steps,
             mask_loss=options.mask_loss,
             max_embedding_norm=options.max_embedding_norm,
             attention_weight=options.attention_regularisation,
             recorder=recorder,
+            optimisation=Optimisation(
+                options.optimizer, options.schedule, options.warmup_steps, options.weight_decay
+            ),
+            min_snr_gamma=options.min_snr_gamma,
+            ema_decay=options.ema_decay,
         )
         _check_captions(training, images)
         logger.info("%s", _plan(config, trainer, checked.precision, images))
@@ -122,7 +126,9 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
         if validation is not None:
-            validation.conclude(training)
+            validation.conclude(options.steps)
+        weights = training.written_weights()
+        training.take_weights(validation.best if validation and validation.keep else weights)
         if trainer.is_global_zero:
             learned = training.concept(concept.class_word)
             save_concept(replace(learned, images=from_anywhere(concept.images)), file)
@@ -161,6 +167,26 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     if model.gradient_checkpointing:
         base.checkpoint_gradients()
     return base
+
+
+def _learning_rates(options: TrainingConfig) -> LearningRates:
+    text_encoder, self_attention, cross_attention = options.learning_rates
+    places = {
+        Place.TEXT_ENCODER: text_encoder,
+        Place.SELF_ATTENTION: self_attention,
+        Place.CROSS_ATTENTION: cross_attention,
+    }
+    return LearningRates(places, options.learning_rate_embeddings, options.lora_plus_ratio)
+
+
+def _ranks(options: TrainingConfig) -> dict[Place, int]:
+    """Of the places that have another rank than the rest."""
+    ranks = {
+        Place.TEXT_ENCODER: options.rank_text_encoder,
+        Place.SELF_ATTENTION: options.rank_self_attention,
+        Place.CROSS_ATTENTION: options.rank_cross_attention,
+    }
+    return {place: rank for place, rank in ranks.items() if rank is not None}
 
 
 def _validation(config: TrainConfig, folder: Path) -> Validation | None:
