@@ -232,9 +232,10 @@ def _rate(arguments: Sequence[str]) -> int:
 
 def _concepts(arguments: Sequence[str]) -> int:
     config = read_concepts(arguments)
-    rows = _light("toolkit.concept.listed", "concepts_in")(config.output_dir)
+    folder = config.concepts_folder
+    rows = _light("toolkit.concept.listed", "concepts_in")(folder, config.output_dir / "runs")
     if not rows:
-        return _show(f"no concepts in {config.output_dir / 'concepts'}: toolkit train concept=dog")
+        return _show(f"no concepts in {folder}: toolkit train concept=dog")
     return _show(_light("toolkit.concept.listed", "table")(rows))
 
 

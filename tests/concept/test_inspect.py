@@ -147,7 +147,7 @@ def test_concepts_are_listed_with_what_is_not_whole(
     grids.mkdir(parents=True)
     for step in (20, 40):
         (grids / f"step_{step:06}.png").touch()
-    cat, dog, gone = concepts_in(tmp_path)
+    cat, dog, gone = concepts_in(tmp_path / "concepts", tmp_path / "runs")
     assert dog[:6] == ("dog", "tiny", "ED-LoRA, trained", "4", "40", "<dog>")
     assert dog[-1].endswith("step_000040.png")
     assert cat[2] == "ED-LoRA, imported" and cat[-1] == "-" and gone[2] == "damaged"

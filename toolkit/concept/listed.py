@@ -11,11 +11,12 @@ from toolkit.errors import InputError
 COLUMNS = ("concept", "base", "kind", "rank", "steps", "trigger", "MB", "picture")
 
 
-def concepts_in(output_dir: Path) -> list[tuple[str, ...]]:
-    """A row of COLUMNS for each concept file; what is missing is "-"."""
-    return [
-        _row(path, output_dir) for path in sorted((output_dir / "concepts").glob("*/*.safetensors"))
-    ]
+def concepts_in(folder: Path, runs: Path) -> list[tuple[str, ...]]:
+    """A row of COLUMNS for each concept file in `folder`; what is missing is "-".
+
+    runs: where trainings leave their grids of samples.
+    """
+    return [_row(path, runs) for path in sorted(folder.glob("*/*.safetensors"))]
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -28,7 +29,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def _row(path: Path, output_dir: Path) -> tuple[str, ...]:
+def _row(path: Path, runs: Path) -> tuple[str, ...]:
     name, base = path.stem, path.parent.name
     size = f"{path.stat().st_size / 1e6:.1f}"
     try:
@@ -39,7 +40,7 @@ def _row(path: Path, output_dir: Path) -> tuple[str, ...]:
         return (name, base, "no concept: toolkit import reads it", "-", "-", "-", size, "-")
     settings = settings_in(header.metadata)
     origin = "trained" if settings else "imported"
-    grids = sorted((output_dir / "runs/train" / base / name / "samples").glob("step_*.png"))
+    grids = sorted((runs / "train" / base / name / "samples").glob("step_*.png"))
     return (
         name,
         base,

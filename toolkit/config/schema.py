@@ -581,11 +581,8 @@ class ExportConfig(Folders):
 
 
 @dataclass(frozen=True)
-class ConceptsConfig:
+class ConceptsConfig(Folders):
     """What `toolkit concepts` does."""
-
-    output_dir: Path = Path("outputs")
-    """Where concepts are looked for."""
 
 
 @dataclass(frozen=True)
