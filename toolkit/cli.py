@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,20 +14,26 @@ from typing import Any
 from toolkit.config.arguments import split_arguments
 from toolkit.config.commands import (
     COMPOSE,
+    CONCEPTS,
     EVALUATE,
     EXPORT,
     FUSE,
     IMPORT,
+    INSPECT,
+    LAYOUTS,
     RATE,
     SAMPLE,
     TRAIN,
     UI,
     Shape,
     read_compose,
+    read_concepts,
     read_evaluate,
     read_export,
     read_fuse,
     read_import,
+    read_inspect,
+    read_layouts,
     read_rate,
     read_sample,
     read_train,
@@ -37,6 +43,7 @@ from toolkit.config.help import describe, describe_groups
 from toolkit.config.lookup import choices
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import DISK_IS_FULL
+from toolkit.processes import is_first_process
 from toolkit.text.suggest import nearest
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -61,7 +68,8 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: done, 1: failed while running, 2: wrong input, 130: interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    level = logging.INFO if is_first_process() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
             stream.reconfigure(errors="backslashreplace")
@@ -157,11 +165,28 @@ def _sample(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
+    typed = split_arguments(arguments)
+    if "protocol" in typed:
+        return _evaluate_protocol(typed)
     config = read_evaluate(arguments)
     _light("toolkit.evaluation.asked", "check_asked")(config)
     code: int = _entry("toolkit.evaluation.run", "evaluate")(config)
     _say(f"scores and figures: {config.output_dir / 'evaluation'}")
     return code
+
+
+def _evaluate_protocol(typed: Mapping[str, str]) -> int:
+    folder = _light("toolkit.evaluation.plan", "check_early")(typed)
+    code: int = _entry("toolkit.evaluation.protocol", "evaluate_protocol")(typed, folder)
+    _say(f"tables, scores and figures: {folder}")
+    return code
+
+
+def _layouts(arguments: Sequence[str]) -> int:
+    config = read_layouts(arguments)
+    path = _light("toolkit.evaluation.exported_layouts", "export_layouts")(config)
+    _say(f"layouts: {path}")
+    return DONE
 
 
 def _import(arguments: Sequence[str]) -> int:
@@ -205,6 +230,22 @@ def _rate(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _concepts(arguments: Sequence[str]) -> int:
+    config = read_concepts(arguments)
+    folder = config.concepts_folder
+    rows = _light("toolkit.concept.listed", "concepts_in")(folder, config.output_dir / "runs")
+    if not rows:
+        return _show(f"no concepts in {folder}: toolkit train concept=dog")
+    return _show(_light("toolkit.concept.listed", "table")(rows))
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    config = read_inspect(arguments)
+    facts = _light("toolkit.concept.inspected", "inspect_file")(config.file)
+    width = max(len(label) for label, _ in facts)
+    return _show("\n".join(f"{label:{width}}  {value}" for label, value in facts))
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -230,9 +271,17 @@ COMMANDS = {
         (
             "toolkit evaluate",
             "toolkit evaluate layout=scene1,scene2 methods=lora_composer,merge judge=mini,imagenet",
+            "toolkit evaluate protocol=mini",
         ),
         EVALUATE,
         _evaluate,
+    ),
+    "layouts": Command(
+        "write layouts for other programs, whose pictures toolkit evaluate can score",
+        ("toolkit layouts export format=json layout=scene1,scene2 seeds=8 out=layouts.json",),
+        LAYOUTS,
+        _layouts,
+        "export ",
     ),
     "sample": Command(
         "make pictures of one trained concept alone",
@@ -256,6 +305,19 @@ COMMANDS = {
         EXPORT,
         _export,
         "NAME ",
+    ),
+    "concepts": Command(
+        "list what is trained and imported",
+        ("toolkit concepts",),
+        CONCEPTS,
+        _concepts,
+    ),
+    "inspect": Command(
+        "say what a LoRA file is, for which base, what it changes, what it is called by",
+        ("toolkit inspect style.safetensors",),
+        INSPECT,
+        _inspect,
+        "FILE ",
     ),
     "fuse": Command(
         "make one set of weights of several concepts, as Mix-of-Show does",
@@ -333,7 +395,7 @@ def _show(text: str, code: int = DONE) -> int:
 
 def _say(line: str) -> None:
     """Print from the first process only, where a command runs in several."""
-    if all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+    if is_first_process():
         print(line)
 
 

@@ -13,7 +13,10 @@ from toolkit.errors import InputError
 from toolkit.files import check_writable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from toolkit.backbones import Base
+    from toolkit.concept import Concept
     from toolkit.concept.formats.write import Written
 
 
@@ -22,7 +25,7 @@ def check_import(config: ImportConfig) -> Path:
 
     Raises InputError when a concept of that name is there already, or the base is none.
     """
-    path = concept_path(config.output_dir, config.model.name, config.name)
+    path = concept_path(config.concepts_folder, config.model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
     check_writable(path.parent)
@@ -32,7 +35,7 @@ def check_import(config: ImportConfig) -> Path:
 
 def check_export(config: ExportConfig) -> Path:
     """Where the concept is kept. Raises InputError when it is not there."""
-    path = concept_path(config.output_dir, config.model.name, config.concept)
+    path = concept_path(config.concepts_folder, config.model.name, config.concept)
     check_writable(config.target.parent, "output_dir" if config.to is None else "to")
     if not path.is_file():
         raise InputError(f"no concept file {path}")
@@ -51,7 +54,13 @@ def import_concept(config: ImportConfig, base: "Base | None" = None) -> Path:
     from toolkit.concept.formats.read import read_foreign
 
     path, model = check_import(config), config.model
-    base = base or load_base(model.path, model.name, guidance_downscale=model.guidance_downscale)
+    base = base or load_base(
+        model.path,
+        model.name,
+        guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
+    )
     concept = read_foreign(
         config.file,
         config.name,
@@ -68,6 +77,25 @@ def import_concept(config: ImportConfig, base: "Base | None" = None) -> Path:
 def export_concept(config: ExportConfig) -> "Written":
     """Write a trained concept for other programs. Raises InputError when it is not there."""
     from toolkit.concept import load_concept
+    from toolkit.concept.formats.described import describe_files
     from toolkit.concept.formats.write import write_foreign
 
-    return write_foreign(load_concept(check_export(config)), config.format, config.target)
+    concept = load_concept(check_export(config))
+    written = write_foreign(concept, config.format, config.target)
+    describe_files(written.files, concept, _picture(config, concept))
+    return written
+
+
+def _picture(config: ExportConfig, concept: "Concept") -> "Image.Image | None":
+    """The concept as its training drew it last; None where no training did."""
+    from PIL import Image
+
+    from toolkit.training.grid import first_picture
+
+    folder = config.output_dir / "runs" / "train" / config.model.name / config.concept / "samples"
+    grids = sorted(folder.glob("step_*.png"))
+    settings = concept.training
+    if not grids or not settings.get("width", "").isdecimal():
+        return None
+    with Image.open(grids[-1]) as grid:
+        return first_picture(grid, int(settings["width"]), int(settings["height"]))

@@ -9,11 +9,11 @@ from pathlib import Path
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.batch.concepts import concept_files
-from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig
-from toolkit.errors import InputError, one_line
+from toolkit.config.schema import ComposeConfig, Folders, ModelConfig, SampleConfig
+from toolkit.errors import InputError, one_line, shortened
 from toolkit.files import check_writable
 from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
-from toolkit.layout.layout import Layout
+from toolkit.layout.layout import Layout, names_concept
 from toolkit.methods import Method
 
 
@@ -73,12 +73,18 @@ def asked_to_compose(config: ComposeConfig) -> Asked:
         _refuse(lines.rejected)
         layouts += lines.layouts.values()
         lines = Lines({}, ())
-    return checked(layouts, lines, config.output_dir, config.model, config.method)
+    return checked(layouts, lines, config, config.model, config.method)
 
 
 def asked_to_sample(config: SampleConfig) -> Asked:
     """A canvas that the concept shapes as its background. Raises InputError as composing does."""
     check_writable(sample_folder(config))
+    if not names_concept(config.prompt, config.concept):
+        raise InputError(
+            f"prompt={shortened(config.prompt)} does not name the concept: write "
+            f"<{config.concept}> in it",
+            "prompt",
+        )
     layout = Layout(
         name=folder_of(config.prompt, config.concept),
         prompt=config.prompt,
@@ -87,7 +93,7 @@ def asked_to_sample(config: SampleConfig) -> Asked:
         height=config.height,
         background=config.concept,
     )
-    return checked([layout], Lines({}, ()), config.output_dir, config.model)
+    return checked([layout], Lines({}, ()), config, config.model)
 
 
 def folder_of(prompt: str, concept: str) -> str:
@@ -106,17 +112,15 @@ def folder_of(prompt: str, concept: str) -> str:
 def checked(
     layouts: Sequence[Layout],
     lines: Lines,
-    output_dir: Path,
+    folders: Folders,
     model: ModelConfig,
     method: Method | None = None,
 ) -> Asked:
     """Layouts that have been read, with the files of their concepts. Raises InputError as above."""
     asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {})
     check_local(model.path)  # what is no base is told before what is not trained on it
-    asked.files.update(concept_files(layouts, output_dir, model, method))
-    asked.check_each(
-        lambda one: asked.files.update(concept_files([one], output_dir, model, method))
-    )
+    asked.files.update(concept_files(layouts, folders, model, method))
+    asked.check_each(lambda one: asked.files.update(concept_files([one], folders, model, method)))
     configuration = read_configuration(model.path)
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:

@@ -27,6 +27,9 @@ class Composition:
 
     pixels: (3, height, width) in 0..1; None when it failed, or the base has no autoencoder.
     latents: (channels, h, w). steps: one for each refined step.
+    seconds, passes, guidance_passes: its share of what its batch took. passes are the denoising
+        network's, each of one side of guidance. peak_memory: bytes of the GPU while the batch was
+        made, the base included; None on a CPU. together: pictures in the batch.
     trace: where an error that nobody foresaw came from.
     """
 
@@ -35,6 +38,10 @@ class Composition:
     latents: Tensor | None = None
     steps: list[RefinedStep] = field(default_factory=list)
     seconds: float = 0.0
+    passes: float = 0.0
+    guidance_passes: float = 0.0
+    peak_memory: int | None = None
+    together: int = 1
     error: str | None = None
     trace: str | None = None
 
@@ -82,7 +89,10 @@ class Composer(LightningModule):
         )
 
     def _compose(self, batch: Sequence[Item]) -> list[Composition]:
-        started = time.perf_counter()
+        started, passes = time.perf_counter(), self.base.passes_made.copy()
+        on_gpu = self.base.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.base.device)
         done = [Composition(item) for item in batch]
 
         def watch(step: Step) -> None:
@@ -97,11 +107,18 @@ class Composer(LightningModule):
         )
         with torch.no_grad():
             pixels = self.base.decode(latents) if self.base.vae is not None else None
+        made = self.base.passes_made.since(passes)
+        peak = torch.cuda.max_memory_allocated(self.base.device) if on_gpu else None
+        pixels = None if pixels is None else pixels.cpu()  # which waits for a GPU
         seconds = (time.perf_counter() - started) / len(batch)
         for index, composition in enumerate(done):
             composition.latents = latents[index].cpu()
-            composition.pixels = None if pixels is None else pixels[index].cpu()
+            composition.pixels = None if pixels is None else pixels[index]
             composition.seconds = seconds
+            composition.passes = made.denoising / len(batch)
+            composition.guidance_passes = made.guidance / len(batch)
+            composition.peak_memory = peak
+            composition.together = len(batch)
         return done
 
     def conditioning(self, layout: Layout) -> tuple[Conditioning, ...]:

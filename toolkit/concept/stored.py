@@ -11,9 +11,9 @@ FORMAT = "toolkit-concept"
 FORMAT_VERSION = "1"
 
 
-def concept_path(output_dir: Path, model: str, name: str) -> Path:
-    """Where the concept `name` of the base `model` is kept."""
-    return output_dir / "concepts" / model / f"{name}.safetensors"
+def concept_path(concepts: Path, model: str, name: str) -> Path:
+    """Where the concept `name` of the base `model` is kept in the folder of concepts."""
+    return concepts / model / f"{name}.safetensors"
 
 
 def training_of(path: Path) -> Mapping[str, str] | None:
@@ -28,6 +28,16 @@ def training_of(path: Path) -> Mapping[str, str] | None:
 def name_in(path: Path) -> str:
     """What a concept file calls its concept; empty where no whole concept file is."""
     return (_metadata(path) or {}).get("name", "")
+
+
+def images_in(path: Path) -> str:
+    """The folder of images that a concept was trained from; empty where its file does not say."""
+    return (_metadata(path) or {}).get("images", "")
+
+
+def class_word_in(path: Path) -> str:
+    """The class word of a concept file; empty where no whole concept file is."""
+    return (_metadata(path) or {}).get("class_word", "")
 
 
 def _metadata(path: Path) -> dict[str, str] | None:

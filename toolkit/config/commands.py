@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from toolkit.backbones.source import family_at
 from toolkit.config.arguments import (
     concept_name,
     concept_names,
@@ -20,15 +21,26 @@ from toolkit.config.arguments import (
 )
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
-from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
+from toolkit.config.lookup import (
+    base_name,
+    choices,
+    config_for,
+    find_base,
+    find_config,
+    find_dataset,
+)
 from toolkit.config.method import build_method, named_by_switches
 from toolkit.config.schema import (
     ComposeConfig,
+    ConceptsConfig,
     EvaluateConfig,
     ExportConfig,
     Format,
     FuseConfig,
     ImportConfig,
+    InspectConfig,
+    LayoutsConfig,
+    OtherPictures,
     RateConfig,
     SampleConfig,
     TrainConfig,
@@ -38,6 +50,7 @@ from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
+from toolkit.names import check_folder_name
 from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
 
@@ -60,6 +73,9 @@ class Shape:
     groups: the groups that are composed for it.
     own: keys that are not simply a field of the schema.
     positional: fields that the first argument gives, without a key.
+    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: how a
+        name is shown, and what the key means.
+    before: keys that the command takes before the others are read, with their meanings.
     """
 
     config: str
@@ -67,11 +83,16 @@ class Shape:
     groups: tuple[str, ...]
     own: Mapping[str, Own] = field(default_factory=dict)
     positional: frozenset[str] = frozenset()
+    named: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
 
     def typed_keys(self) -> dict[str, str]:
         """Every key that may be typed but groups and the trainer's, with its meaning."""
         hidden = {own.field for own in self.own.values()} | self.positional | {"concept.name"}
-        return {name: own.meaning for name, own in self.own.items()} | {
+        hidden |= self.named.keys()
+        keys = {name: own.meaning for name, own in self.own.items()} | dict(self.before)
+        keys |= {f"{name}.{shown}": meaning for name, (shown, meaning) in self.named.items()}
+        return keys | {
             name: key.meaning
             for name, key in keys_of(self.schema).items()
             if name not in hidden and name not in self.groups
@@ -101,9 +122,21 @@ EVALUATE = Shape(
         "seeds": SEEDS,
         "methods": Own("methods", method_names, "names of configs/method, with commas"),
         "judge": Own(
-            "judges", judge_names, "clip, mini, imagenet, clean or a CLIP's path, with commas"
+            "judges",
+            judge_names,
+            "clip, dinov2, mini, imagenet, clean or a CLIP's or DINOv2's path, with commas",
         ),
     },
+    named={
+        "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
+    },
+    before={"protocol": "whole tables, as a name of configs/protocol says"},
+)
+LAYOUTS = Shape(
+    "layouts",
+    LayoutsConfig,
+    ("model",),
+    {key: COMPOSE.own[key] for key in ("layout", "layouts", "seeds")},
 )
 SAMPLE = Shape(
     "sample",
@@ -123,6 +156,8 @@ IMPORT = Shape(
     frozenset({"file"}),
 )
 EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
+CONCEPTS = Shape("concepts", ConceptsConfig, ())
+INSPECT = Shape("inspect", InspectConfig, (), positional=frozenset({"file"}))
 FUSE = Shape(
     "fuse",
     FuseConfig,
@@ -190,7 +225,27 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
     for name in content.get("methods", ()):
         _check_choice("method", name)
         methods.append(build_method(composed(COMPOSE, chosen | {"method": name})["method"]))
-    return build(EvaluateConfig, content | {"methods": methods})
+    pictures = [
+        OtherPictures(str(name), from_home(str(folder)))
+        for name, folder in (content.get("pictures") or {}).items()
+    ]
+    return build(EvaluateConfig, content | {"methods": methods, "pictures": pictures})
+
+
+def read_layouts(arguments: Sequence[str]) -> LayoutsConfig:
+    """The config of writing layouts for other programs."""
+    what, others = take_first(arguments, "word export")
+    if what != "export":
+        raise InputError(f"toolkit layouts {what}: it knows export (nearest: export)")
+    typed = split_arguments(others)
+    content = _read(LAYOUTS, typed)
+    if "layouts" in typed and "layout" not in typed:
+        content.pop("layouts", None)
+    if ("layouts" in content) == ("layouts_file" in content):
+        raise InputError(
+            f"say what to export: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
+        )
+    return build(LayoutsConfig, content)
 
 
 def read_sample(arguments: Sequence[str]) -> SampleConfig:
@@ -241,6 +296,21 @@ def read_ui(arguments: Sequence[str]) -> UiConfig:
 def read_rate(arguments: Sequence[str]) -> RateConfig:
     """The config of the page on which pictures are rated."""
     return build(RateConfig, _read(RATE, split_arguments(arguments)))
+
+
+def read_concepts(arguments: Sequence[str]) -> ConceptsConfig:
+    """The config of listing what is trained and imported."""
+    typed = split_arguments(arguments)
+    _check_keys(CONCEPTS, typed)
+    return build(ConceptsConfig, typed)
+
+
+def read_inspect(arguments: Sequence[str]) -> InspectConfig:
+    """The config of telling about one file."""
+    file, others = take_first(arguments, "file to inspect")
+    typed = split_arguments(others)
+    _check_keys(INSPECT, typed)
+    return build(InspectConfig, typed | {"file": from_home(file)})
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -304,21 +374,25 @@ def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _chosen(shape: Shape, typed: Mapping[str, str]) -> dict[str, str]:
-    """The groups that were chosen; a base that is given by its path begins as Stable Diffusion."""
+    """The groups that were chosen; a base that is given by its path begins as its family does."""
     chosen = {group: typed[group] for group in shape.groups if group in typed}
-    return {"model": "sd15", **chosen} if "model.path" in typed else chosen
+    if "model.path" not in typed or "model" in chosen:
+        return chosen
+    return {"model": config_for(family_at(str(from_home(typed["model.path"])))), **chosen}
 
 
 def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) -> None:
     keys = keys_of(shape.schema)
     for name, text in typed.items():
         section, _, last = name.rpartition(".")
-        if name in shape.groups:
+        if name.partition(".")[0] in shape.named:  # whose names may hold dots
+            section, _, last = name.partition(".")
+        if name in shape.groups or name in shape.before:
             continue
         value: object = text
         if section == "trainer":
             value = read_scalar(text)
-        elif name not in shape.own:
+        elif section not in shape.named and name not in shape.own:
             value = parse(text, keys[name].annotation, name)
         into = content
         if section:
@@ -331,6 +405,8 @@ def _check_keys(shape: Shape, typed: Mapping[str, str]) -> None:
     for key in typed:
         if key.startswith("trainer."):
             check_trainer_argument(key.removeprefix("trainer."))
+        elif "." in key and key.partition(".")[0] in shape.named:
+            check_folder_name(key, key.partition(".")[2])
         elif key not in known:
             trainer = [f"trainer.{name}" for name in trainer_arguments()]
             raise InputError(f"unknown key {key} ({nearest(key, [*known, *trainer])})")

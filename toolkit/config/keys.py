@@ -59,10 +59,11 @@ def _of_methods(prefix: str) -> Iterator[Key]:
 
 
 def _meanings(schema: type) -> dict[str, str]:
-    """The string under each field in the schema's source."""
+    """The string under each field in the source of the schema and of what it inherits from."""
+    inherited = [_meanings(above) for above in schema.__bases__ if is_dataclass(above)]
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(schema))).body
     assert isinstance(body, ast.ClassDef)
-    return {
+    own = {
         line.target.id: " ".join(below.value.value.split())
         for line, below in zip(body.body, body.body[1:], strict=False)
         if isinstance(line, ast.AnnAssign)
@@ -71,3 +72,4 @@ def _meanings(schema: type) -> dict[str, str]:
         and isinstance(below.value, ast.Constant)
         and isinstance(below.value.value, str)
     }
+    return {name: text for known in (*inherited, own) for name, text in known.items()}

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import toolkit
+from toolkit.backbones.families import SD2, SDXL
+from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
 from toolkit.text.suggest import nearest
@@ -79,22 +81,27 @@ def _exists(path: Path) -> bool:
     return False
 
 
+def config_for(family: str | None) -> str:
+    """The config of `configs/model` that a base of a family begins as; None: of an unknown one."""
+    return {SD2: "sd21", SDXL: "sdxl"}.get(family or "", "sd15")
+
+
 def base_name(path: str) -> str:
     """The last part of a base's path, without the suffix of a weights file."""
     last = Path(from_home(path).resolve().name)
     return last.stem if last.suffix.lower() in _FILES else last.name
 
 
-def training_arguments(
-    concepts: Sequence[str], model: str, model_path: str, output_dir: Path
-) -> str:
-    """What to type after `toolkit train` to have concepts on the base of this name and path."""
+def training_arguments(concepts: Sequence[str], model: ModelConfig, folders: Folders) -> str:
+    """What to type after `toolkit train` to have concepts on this base, in these folders."""
     words = [f"concept={','.join(concepts)}"]
     if len(concepts) == 1 and concepts[0] not in choices("concept"):
         words += ["concept.images=FOLDER", "concept.class_word=WORD"]
-    words += _model_arguments(model, model_path)
-    if output_dir != Path("outputs"):
-        words.append(f"output_dir={output_dir}")
+    words += _model_arguments(model.name, model.path)
+    if folders.output_dir != Path("outputs"):
+        words.append(f"output_dir={folders.output_dir}")
+    if folders.concepts_dir is not None:
+        words.append(f"concepts_dir={folders.concepts_dir}")
     return " ".join(map(shlex.quote, words))
 
 

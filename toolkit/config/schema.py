@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from toolkit.backbones.identity import overrides_of
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
 from toolkit.names import LONGEST_NAME, check_folder_name, check_name
@@ -54,6 +55,10 @@ class ModelConfig:
     """A diffusers folder, a single .safetensors file, or a hub id."""
     guidance_downscale: int | None = None
     """Latent pixels per cell of the map that the constraints read; null: the base's own."""
+    guidance_layers: tuple[int, ...] | None = None
+    """Which transformers of that map are read, counted from 0 (docs/families.md); null: all."""
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    """What the base predicts, where its files say it wrongly; null: what they say."""
     width: int = 512
     """Pixels the base was trained at."""
     height: int = 512
@@ -64,6 +69,11 @@ class ModelConfig:
     """The weights' type; null follows trainer.precision."""
     compile: bool = False
     """Compile denoising passes: the first picture waits for it, the others gain, on a GPU."""
+
+    @property
+    def overrides(self) -> str:
+        """What was set of how the base is read, as its identity has it."""
+        return overrides_of(self.prediction_type, self.guidance_layers)
 
     def __post_init__(self) -> None:
         too_long = len(self.name.encode()) > LONGEST_NAME
@@ -138,6 +148,64 @@ class TrainingConfig:
     """A new square of each image at each step, instead of its middle."""
     mirror: bool = False
     """Also show the images mirrored."""
+    buckets: bool = False
+    """Train each image in a size of its own shape, instead of cutting all to the base's."""
+    max_upscale: float = 2.0
+    """By how much buckets may enlarge an image at most; 1: not at all."""
+    cache: Literal["memory", "disk"] = "memory"
+    """Where encoded images are kept; disk keeps them for the next training too."""
+    captions: Literal["files", "class_word"] = "files"
+    """Where captions come from; class_word: each is <NAME> and the class word."""
+    caption_lines: bool = False
+    """Each line of a caption is a caption of its own; one is drawn at each step."""
+    caption_dropout: float = 0.0
+    """How often a caption is left out, 0 to 1."""
+    shuffle_tags: bool = False
+    """What stands between commas comes in a new order at each step."""
+    keep_tags: int = 1
+    """How many tags stay in front of the shuffled ones."""
+    prior: str | None = None
+    """A folder of pictures of the class word, or how many the base makes itself; null: none."""
+    prior_weight: float = 1.0
+    """Of the loss on those pictures."""
+    optimizer: Literal[
+        "adam", "adamw", "adamw8bit", "prodigy", "adafactor", "schedulefree", "lion"
+    ] = "adam"
+    """What turns gradients into steps; adam is the recipe's."""
+    weight_decay: float | None = None
+    """Of the optimiser; null: its package's own default."""
+    schedule: (
+        Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant"] | None
+    ) = None
+    """How the rates go on, by diffusers' names; null: linear to 0 at the last step."""
+    warmup_steps: int = 0
+    """Steps in which the rates rise from 0."""
+    learning_rate_self_attention: float | None = None
+    """Of the U-Net's self-attention; null: learning_rate_unet."""
+    learning_rate_cross_attention: float | None = None
+    """Of the U-Net's cross-attention; null: learning_rate_unet."""
+    lora_plus_ratio: float = 1.0
+    """The rate of a LoRA's up halves over that of its down halves (LoRA+; 16 is usual)."""
+    rank_text_encoder: int | None = None
+    """Of the text encoder's LoRA; null: rank."""
+    rank_self_attention: int | None = None
+    """Of the LoRA of the U-Net's self-attention; null: rank."""
+    rank_cross_attention: int | None = None
+    """Of the LoRA of the U-Net's cross-attention; null: rank."""
+    min_snr_gamma: float | None = None
+    """Weight the loss by Min-SNR with this gamma (5 is usual); null: every timestep alike."""
+    max_grad_norm: float | None = None
+    """Scale gradients down to this norm; null: never."""
+    ema_decay: float = 0.0
+    """Write a running average of what trains, with this decay; 0: what trains itself."""
+    validation: float = 0.0
+    """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
+    validate_every_steps: int | None = None
+    """How often that loss is measured; null: 20 times in all."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are written: the last step's, or those of the lowest held-out loss."""
+    patience: int | None = None
+    """Stop after so many measurements without a lower held-out loss; null: never."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every_steps"):
@@ -151,11 +219,68 @@ class TrainingConfig:
             "learning_rate_unet",
             "learning_rate_embeddings",
             "noise_offset",
+            "prior_weight",
+            "keep_tags",
             "attention_regularisation",
             "sample_every_steps",
         ):
             _at_least(f"training.{name}", getattr(self, name), 0)
         _between("training.seed", self.seed, 0, LARGEST_SEED)
+        _at_least("training.max_upscale", self.max_upscale, 1)
+        _share("training.caption_dropout", self.caption_dropout, 1)
+        self._check_optimisation()
+        self._check_validation()
+
+    def _check_optimisation(self) -> None:
+        _share("training.ema_decay", self.ema_decay, 0.999999)
+        for name in (
+            "weight_decay",
+            "warmup_steps",
+            "learning_rate_self_attention",
+            "learning_rate_cross_attention",
+        ):
+            if getattr(self, name) is not None:
+                _at_least(f"training.{name}", getattr(self, name), 0)
+        for name in ("rank_text_encoder", "rank_self_attention", "rank_cross_attention"):
+            if getattr(self, name) is not None:
+                _between(f"training.{name}", getattr(self, name), 1, 4096)
+        for name in ("lora_plus_ratio", "min_snr_gamma", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"training.{name} must be above 0, got {value}", name)
+        if self.optimizer == "adam" and self.weight_decay:
+            raise InputError(
+                "training.weight_decay is for training.optimizer=adamw", "weight_decay"
+            )
+        if self.optimizer == "prodigy" and self.lora_plus_ratio != 1:
+            raise InputError(
+                "training.optimizer=prodigy has one rate for all: leave training.lora_plus_ratio",
+                "lora_plus_ratio",
+            )
+        if self.optimizer == "schedulefree" and self.schedule not in (None, "constant"):
+            raise InputError(
+                f"training.optimizer=schedulefree takes no training.schedule={self.schedule}",
+                "schedule",
+            )
+        if not (self.learning_rate_embeddings or any(self.learning_rates)):
+            raise InputError("every training.learning_rate_... is 0: nothing would be learned")
+
+    @property
+    def learning_rates(self) -> tuple[float, float, float]:
+        """Of the LoRA on the text encoder, on self-attention and on cross-attention."""
+        own = (self.learning_rate_self_attention, self.learning_rate_cross_attention)
+        of_self, of_cross = (self.learning_rate_unet if rate is None else rate for rate in own)
+        return self.learning_rate_text_encoder, of_self, of_cross
+
+    def _check_validation(self) -> None:
+        _share("training.validation", self.validation, 0.5)
+        for name in ("validate_every_steps", "patience"):
+            if getattr(self, name) is not None:
+                _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
+        if self.validation == 0 and self.keep == "best":
+            raise InputError("training.keep=best needs a loss to go by: training.validation=0.15")
+        if self.validation == 0 and self.patience is not None:
+            raise InputError("training.patience needs a loss to go by: training.validation=0.15")
 
 
 @dataclass(frozen=True)
@@ -175,8 +300,8 @@ class SamplingConfig:
 class LoggerConfig:
     """Where measurements and pictures are logged."""
 
-    kind: Literal["csv", "wandb", "none"] = "csv"
-    """csv writes files only; wandb adds a W&B run; none writes no log."""
+    kind: Literal["csv", "wandb", "tensorboard", "none"] = "csv"
+    """csv: files only; wandb: a W&B run too; tensorboard: only in training; none: no log."""
     project: str = "lora-composer-toolkit"
     """The W&B project."""
     max_images: int = 64
@@ -198,8 +323,23 @@ class TrainerConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where a command reads and writes."""
+
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+    concepts_dir: Path | None = None
+    """Where concepts are kept, in a folder for each base; null: concepts in output_dir."""
+
+    @property
+    def concepts_folder(self) -> Path:
+        """The folder of concepts, trained and imported."""
+        return self.concepts_dir or self.output_dir / "concepts"
+
+
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Folders):
     """What `toolkit train` does for one concept."""
 
     concept: ConceptConfig
@@ -208,12 +348,10 @@ class TrainConfig:
     sampling: SamplingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
 
 @dataclass(frozen=True)
-class ComposeConfig:
+class ComposeConfig(Folders):
     """What `toolkit compose` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
@@ -236,10 +374,9 @@ class ComposeConfig:
     """What a picture that is made anew stands in place of goes to earlier/ beside it."""
     provenance: bool = True
     """Write into each PNG what it was made from."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         with within("method.name"):
             check_folder_name("method.name", self.method.name)
         if self.batch_size is not None:
@@ -252,7 +389,21 @@ class ComposeConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class OtherPictures:
+    """Pictures that another program made, compared as one more method's.
+
+    folder: holds LAYOUT/SEED.png.
+    """
+
+    name: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        check_folder_name(f"pictures.{shortened(self.name)}", self.name)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Folders):
     """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
@@ -261,6 +412,10 @@ class EvaluateConfig:
     logger: LoggerConfig
     methods: tuple[Method, ...]
     """What is compared; differences are counted from the first."""
+    pictures: tuple[OtherPictures, ...] = ()
+    """Made by other programs, and compared with the methods."""
+    skip_missing: bool = False
+    """Score what there is of pictures that other programs made, when some are missing."""
     layouts: tuple[Path, ...] = ()
     layouts_file: Path | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -268,26 +423,40 @@ class EvaluateConfig:
     """Who judges; empty: the base's own scorer where it has one, else CLIP."""
     resamples: int = 2000
     """Bootstrap resamples of each interval."""
+    cost: bool = False
+    """Also count kernels and memory: each method makes one picture more, slowly."""
     batch_size: int | None = None
     """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         _at_least("resamples", self.resamples, 1)
-        if not self.methods:
-            raise InputError("methods=: name at least one", "methods")
+        if not self.methods and not self.pictures:
+            raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
+        names = [method.name for method in self.methods]
+        for pictures in self.pictures:
+            if pictures.name in names:
+                raise InputError(
+                    f"pictures.{pictures.name}: a method that is compared is called so: take "
+                    "another name",
+                    "pictures",
+                )
+
+    @property
+    def one_device(self) -> TrainerConfig:
+        """Where pictures are composed and judged."""
+        one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return TrainerConfig({**self.trainer.arguments, **one})
 
     @property
     def compositions(self) -> tuple[ComposeConfig, ...]:
         """What must have been composed before it can be scored, a config for each method."""
-        one_device = {**self.trainer.arguments, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         return tuple(
             ComposeConfig(
                 model=self.model,
                 method=method,
                 sampling=self.sampling,
-                trainer=TrainerConfig(one_device),
+                trainer=self.one_device,
                 logger=LoggerConfig(kind="none"),
                 layouts=self.layouts,
                 layouts_file=self.layouts_file,
@@ -296,13 +465,37 @@ class EvaluateConfig:
                 strict=True,
                 figures=False,
                 output_dir=self.output_dir,
+                concepts_dir=self.concepts_dir,
             )
             for method in self.methods
         )
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class LayoutsConfig(Folders):
+    """What `toolkit layouts export` does. Either `layouts` or `layouts_file` is given."""
+
+    model: ModelConfig
+    layouts: tuple[Path, ...] = ()
+    layouts_file: Path | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    format: Literal["json"] = "json"
+    """What is written: docs/evaluation.md describes it."""
+    out: Path | None = None
+    """The file to write; null: outputs/layouts.json."""
+
+    def __post_init__(self) -> None:
+        if self.out is not None and (self.out.is_dir() or self.out.suffix.lower() != ".json"):
+            raise InputError(f"out={self.out}: a file that ends in .json is written", "out")
+
+    @property
+    def target(self) -> Path:
+        """The file that is written."""
+        return self.out or self.output_dir / "layouts.json"
+
+
+@dataclass(frozen=True)
+class SampleConfig(Folders):
     """What `toolkit sample` does."""
 
     concept: str
@@ -318,8 +511,6 @@ class SampleConfig:
     seeds: tuple[int, ...] = (0,)
     negative_prompt: str = ""
     """What the picture should not show."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("concept"):
@@ -329,7 +520,7 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class ImportConfig:
+class ImportConfig(Folders):
     """What `toolkit import` does."""
 
     file: Path
@@ -346,8 +537,6 @@ class ImportConfig:
     """The highest rank kept of a model that holds whole weights."""
     overwrite: bool = False
     """Replace a concept of that name."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("name"):
@@ -356,7 +545,7 @@ class ImportConfig:
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Folders):
     """What `toolkit export` does."""
 
     concept: str
@@ -365,8 +554,6 @@ class ExportConfig:
     """Which programs it is for."""
     to: Path | None = None
     """The file to write, or a folder for it; null: outputs/exports/MODEL."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("concept"):
@@ -394,6 +581,19 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
+class ConceptsConfig(Folders):
+    """What `toolkit concepts` does."""
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """What `toolkit inspect` does."""
+
+    file: Path
+    """The file to tell about."""
+
+
+@dataclass(frozen=True)
 class FusionConfig:
     """Mix-of-Show's gradient fusion. The defaults are its main branch's, but for the solver."""
 
@@ -415,7 +615,7 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
-class FuseConfig:
+class FuseConfig(Folders):
     """What `toolkit fuse` does."""
 
     concepts: tuple[str, ...]
@@ -426,8 +626,6 @@ class FuseConfig:
     """What the fusion is called; null: its concepts' names, joined by _."""
     overwrite: bool = False
     """Make it anew, also when it is there."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         for concept in self.concepts:
@@ -446,7 +644,7 @@ class FuseConfig:
 
 
 @dataclass(frozen=True)
-class UiConfig:
+class UiConfig(Folders):
     """What `toolkit ui` does."""
 
     model: ModelConfig
@@ -454,8 +652,6 @@ class UiConfig:
     """Where the page is served; another than this machine alone needs the token that is printed."""
     port: int = 8765
     """The page's port; 0: any that is free."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         _check_address(self.host, self.port)
@@ -493,10 +689,23 @@ def _check_address(host: str, port: int) -> None:
         raise InputError(f"host={shortened(host)}: give an address, as 0.0.0.0", "host")
 
 
+def _check_not_tensorboard(logger: LoggerConfig) -> None:
+    if logger.kind == "tensorboard":
+        raise InputError("logger=tensorboard is for training; here csv, wandb or none", "logger")
+
+
 def _at_least(key: str, value: float, least: int) -> None:
     """key: as it is typed; its last part is the field."""
     if not value >= least:
         raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
+
+
+def _share(key: str, value: float, most: float) -> None:
+    """key: as it is typed; its last part is the field."""
+    if not 0 <= value <= most:
+        raise InputError(
+            f"{key} must be at least 0 and at most {most:g}, got {value}", key.split(".")[-1]
+        )
 
 
 def _between(key: str, value: int, least: int, most: int) -> None:

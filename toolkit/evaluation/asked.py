@@ -1,16 +1,20 @@
 """What an evaluation is asked for, checked as far as files tell, without torch."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.batch.asked import Asked, asked_to_compose
+from toolkit.concept.stored import images_in
 from toolkit.config.lookup import choices, find_config, find_dataset
 from toolkit.config.schema import EvaluateConfig
 from toolkit.config.trainer import check_early
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
-from toolkit.files import check_writable
+from toolkit.evaluation.other_pictures import check_pictures
+from toolkit.files import check_writable, from_home
 from toolkit.layout.layout import is_file
+from toolkit.methods.prompt_only import PromptOnly
 from toolkit.text.files import read_text
 from toolkit.text.yaml_values import read_yaml
 
@@ -28,17 +32,21 @@ def check_asked(config: EvaluateConfig) -> Asked:
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    asked = asked_to_compose(config.compositions[0])
+    (own,) = replace(config, methods=(PromptOnly(),)).compositions
+    asked = asked_to_compose(own)
+    for composition in config.compositions:  # one may need more than the layouts' own concepts
+        asked_to_compose(composition)
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):
         raise InputError(f"{name} has no images to compare with: run toolkit import for it first")
-    for name in asked.files:
-        images_of(name)
+    for name, file in asked.files.items():
+        images_of(name, file)
     if "mini" in config.judges:
         check_scorer(Path(config.model.path))
     if "imagenet" in config.judges:
         check_imagenet()
+    check_pictures(config, asked.usable)
     return asked
 
 
@@ -59,8 +67,15 @@ def check_imagenet() -> None:
         )
 
 
-def images_of(name: str) -> Path:
-    """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
+def images_of(name: str, file: Path) -> Path:
+    """The images that a concept was trained from, as its file says.
+
+    Where it does not, or they are there no more: `images` of configs/concept/NAME.yaml, or
+    datasets/NAME.
+    """
+    remembered = images_in(file)
+    if remembered and from_home(remembered).is_dir():
+        return from_home(remembered)
     images = Path("datasets") / name
     if name in choices("concept"):
         file = find_config("concept", name)
@@ -70,7 +85,8 @@ def images_of(name: str) -> Path:
     try:
         return find_dataset(images)
     except InputError as error:
+        gone = f" ({remembered}, which it was trained from, is gone)" if remembered else ""
         raise InputError(
-            f"no images of {name} to compare with: write configs/concept/{name}.yaml with "
+            f"no images of {name} to compare with{gone}: write configs/concept/{name}.yaml with "
             f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
         ) from error

@@ -10,6 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+ADDED = {"added": True}
+"""Metadata of a key that came later: at its default, a picture's record is without it.
+
+So a picture that was made before there was such a key is not made again.
+"""
+
 if TYPE_CHECKING:
     from torch import Tensor
 

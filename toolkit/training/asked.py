@@ -5,13 +5,14 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.concept.stored import concept_path, training_of
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
@@ -22,10 +23,24 @@ from toolkit.training.concept_folder import (
     names_concept,
     read_concept_folder,
 )
+from toolkit.training.prior_asked import prior_images, wanted_number
 
 logger = logging.getLogger(__name__)
 
-_NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_NO_EFFECT = {"cache", "checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_PACKAGES = {
+    "adamw8bit": "bitsandbytes",
+    "prodigy": "prodigyopt",
+    "schedulefree": "schedulefree",
+    "lion": "lion_pytorch",
+}
+_ALWAYS_RECORDED = {
+    "steps", "batch_size", "learning_rate_text_encoder", "learning_rate_unet",
+    "learning_rate_embeddings", "rank", "noise_offset", "seed", "mask_loss",
+    "attention_regularisation", "max_embedding_norm", "skip_unreadable", "random_crop", "mirror",
+}  # fmt: skip
+"""What the first concept files record; keys that came later stand there where they are not at their
+default, so that a concept that was trained before they came is known to be trained as is asked."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,22 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     check_early(config.trainer.arguments, Work.TRAIN)
     check_writable(training_folder(config))
     check_writable(concept_file(config).parent)
+    if config.logger.kind == "tensorboard" and find_spec("tensorboard") is None:
+        raise InputError(
+            "logger=tensorboard needs the package tensorboard: "
+            "pip install 'lora-composer-toolkit[tensorboard]'"
+        )
+    package = _PACKAGES.get(config.training.optimizer)
+    if package and find_spec(package) is None:
+        raise InputError(
+            f"training.optimizer={config.training.optimizer} needs the package {package}: "
+            "pip install 'lora-composer-toolkit[optimizers]'",
+            "training.optimizer",
+        )
+    if config.training.max_grad_norm is not None and (
+        config.trainer.arguments.get("gradient_clip_val") is not None
+    ):
+        raise InputError("training.max_grad_norm is trainer.gradient_clip_val: give one of them")
     _check_prompts(config.training.sample_prompts, config.concept.name)
     model = config.model
     check_local(model.path)
@@ -51,6 +82,8 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         sizes.check_training(model.width, model.height, model.name)
+    if config.training.prior is not None and wanted_number(config) is None:
+        prior_images(config)
     return read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
@@ -67,8 +100,10 @@ def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
         return None
     if config.logger.kind == "wandb":  # whose settings are checked first
         return None
-    circumstances = Circumstances(dtype=model.dtype or "float32")
-    identity = configuration.identity(model.name, circumstances.dtype)
+    circumstances = Circumstances(
+        dtype=model.dtype or "float32", gradient_clip_val=config.training.max_grad_norm
+    )
+    identity = configuration.identity(model.name, circumstances.dtype, model.overrides)
     file = concept_file(config)
     if identity is None or not file.is_file():
         return None
@@ -93,7 +128,7 @@ def tell_trained(file: Path) -> None:
 
 def concept_file(config: TrainConfig) -> Path:
     """Where the concept is kept."""
-    return concept_path(config.output_dir, config.model.name, config.concept.name)
+    return concept_path(config.concepts_folder, config.model.name, config.concept.name)
 
 
 def training_folder(config: TrainConfig) -> Path:
@@ -108,15 +143,22 @@ def settings_of(
     images: Sequence[ConceptImage],
 ) -> dict[str, str]:
     """Everything the result depends on, for the record and to tell whether it must be made anew."""
-    chosen = {key: value for key, value in asdict(config.training).items() if key not in _NO_EFFECT}
+    defaults = asdict(TrainingConfig())
+    chosen = {
+        key: value
+        for key, value in asdict(config.training).items()
+        if key in _ALWAYS_RECORDED or (key not in _NO_EFFECT and value != defaults[key])
+    }
     chosen |= {
         "class_word": config.concept.class_word,
         "width": config.model.width,
         "height": config.model.height,
         **asdict(circumstances),
-        "base": f"{base.architecture} {base.weights}",
-        "images": _digest(images),
+        "base": f"{base.architecture} {base.weights} {base.overrides}".rstrip(),
+        "images": _digest(images, config.training.caption_lines),
     }
+    if config.training.prior is not None and wanted_number(config) is None:
+        chosen["prior_images"] = _digest(prior_images(config), lines=False)
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
     }
@@ -127,10 +169,18 @@ def is_trained(file: Path, settings: dict[str, str]) -> bool:
     return training_of(file) == settings
 
 
-def _digest(images: Sequence[ConceptImage]) -> str:
-    """Changes when an image, a mask, a caption or a repeat count does."""
+def _digest(images: Sequence[ConceptImage], lines: bool) -> str:
+    """Changes when an image, a mask, a caption or a repeat count does.
+
+    lines: whether it matters where a caption's lines end.
+    """
     facts = [
-        (sha256_of(image.path), image.caption, image.mask and sha256_of(image.mask), image.repeats)
+        (
+            sha256_of(image.path),
+            list(image.lines) if lines and image.lines else image.caption,
+            image.mask and sha256_of(image.mask),
+            image.repeats,
+        )
         for image in images
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

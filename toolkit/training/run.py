@@ -2,21 +2,23 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
+from toolkit.backbones import Base, CrossAttentionMaps, Place, load_base
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import save_concept
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
-from toolkit.trainer import CheckedTrainer, check_trainer
+from toolkit.files import from_anywhere
+from toolkit.text.wording import counted
+from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 from toolkit.training.asked import (
     Circumstances,
     check_asked,
@@ -27,13 +29,18 @@ from toolkit.training.asked import (
     tell_trained,
     training_folder,
 )
+from toolkit.training.captions import of_class_word
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
-from toolkit.training.data import ConceptData, Draws, Views
+from toolkit.training.data import ConceptData, Draws
 from toolkit.training.ed_lora import initial_embeddings
-from toolkit.training.measurements import Measurements, TimeLeft
-from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
+from toolkit.training.module import ConceptTraining
+from toolkit.training.optimisers import LearningRates, Optimisation
+from toolkit.training.prior import pictures_of_class
 from toolkit.training.sample_grids import SampleGrids
+from toolkit.training.shown import what_is_shown
+from toolkit.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -59,55 +66,90 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     concept, options = config.concept, config.training
     checked = check(config)
     given = check_asked(config) if given is None else given
-    rank_zero_only(tell)(given)
+    tell(given)
     images = given.images
+    if options.captions == "class_word":
+        images = tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
+    elif not options.caption_lines:
+        images = tuple(replace(one, lines=()) for one in images)
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
+    validation = _validation(config, folder)
     trainer = checked.make(
-        max_steps=options.steps, default_root_dir=folder, callbacks=_callbacks(config, folder)
+        max_steps=options.steps,
+        default_root_dir=folder,
+        callbacks=_callbacks(config, folder, validation),
+        **({} if options.max_grad_norm is None else {"gradient_clip_val": options.max_grad_norm}),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
     if is_trained(file, settings):
         tell_trained(file)
         return file
+    pictures = () if options.prior is None else pictures_of_class(config, base)
     recorder = None
     if options.attention_regularisation > 0:
         recorder = CrossAttentionMaps(base.guidance_downscale)
     generator = torch.Generator("cpu").manual_seed(options.seed)
     embeddings = initial_embeddings(base, concept.class_word, generator)
-    with base.lora_injected(options.rank, generator), base.heard_by_layer(recorder):
+    with (
+        base.lora_injected(options.rank, generator, _ranks(options)),
+        base.heard_by_layer(recorder),
+    ):
         training = ConceptTraining(
             base,
             concept.name,
             settings,
             embeddings,
-            LearningRates(
-                {
-                    Part.TEXT_ENCODER: options.learning_rate_text_encoder,
-                    Part.UNET: options.learning_rate_unet,
-                },
-                options.learning_rate_embeddings,
-            ),
+            _learning_rates(options),
             options.steps,
             mask_loss=options.mask_loss,
             max_embedding_norm=options.max_embedding_norm,
             attention_weight=options.attention_regularisation,
             recorder=recorder,
+            optimisation=Optimisation(
+                options.optimizer, options.schedule, options.warmup_steps, options.weight_decay
+            ),
+            min_snr_gamma=options.min_snr_gamma,
+            ema_decay=options.ema_decay,
         )
         _check_captions(training, images)
-        views = Views(
-            (config.model.width, config.model.height), options.random_crop, options.mirror
-        )
+        logger.info("%s", _plan(config, trainer, checked.precision, images))
         timesteps = training.schedule.timesteps
         draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
-        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
-        if trainer.global_step != options.steps:
+        shown, held_out = what_is_shown(config, base, images, folder, pictures)
+        if validation is not None:
+            validation.held_out, validation.trained = held_out, shown.images
+        _fit(trainer, training, ConceptData(shown, draws), _checkpoint(folder))
+        enough = validation is not None and validation.has_ended
+        if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
+        if validation is not None:
+            validation.conclude(options.steps)
+        weights = training.written_weights()
+        training.take_weights(validation.best if validation and validation.keep else weights)
         if trainer.is_global_zero:
-            save_concept(training.concept(concept.class_word), file)
+            learned = training.concept(concept.class_word)
+            save_concept(replace(learned, images=from_anywhere(concept.images)), file)
     return file
+
+
+def _plan(
+    config: TrainConfig, trainer: Trainer, precision: str, images: Sequence[ConceptImage]
+) -> str:
+    """What is about to be done, in one line."""
+    model, options = config.model, config.training
+    each = " in each" if trainer.world_size > 1 else ""
+    words = [
+        f"training {config.concept.name} on {model.name}: {model.width} x {model.height} pixels",
+        told_of(trainer, precision),
+        f"{counted(options.steps, 'step')} of {counted(options.batch_size, 'image')}{each}",
+    ]
+    if any(image.mask for image in images):
+        inside = "inside the masks" if options.mask_loss else "over the whole picture, masks or not"
+        words.append(f"the loss taken {inside}")
+    return ", ".join(words)
 
 
 def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
@@ -116,6 +158,8 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
         dtype=dtype,
     )
     base.sizes.check_training(model.width, model.height, base.name)
@@ -125,7 +169,38 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     return base
 
 
-def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
+def _learning_rates(options: TrainingConfig) -> LearningRates:
+    text_encoder, self_attention, cross_attention = options.learning_rates
+    places = {
+        Place.TEXT_ENCODER: text_encoder,
+        Place.SELF_ATTENTION: self_attention,
+        Place.CROSS_ATTENTION: cross_attention,
+    }
+    return LearningRates(places, options.learning_rate_embeddings, options.lora_plus_ratio)
+
+
+def _ranks(options: TrainingConfig) -> dict[Place, int]:
+    """Of the places that have another rank than the rest."""
+    ranks = {
+        Place.TEXT_ENCODER: options.rank_text_encoder,
+        Place.SELF_ATTENTION: options.rank_self_attention,
+        Place.CROSS_ATTENTION: options.rank_cross_attention,
+    }
+    return {place: rank for place, rank in ranks.items() if rank is not None}
+
+
+def _validation(config: TrainConfig, folder: Path) -> Validation | None:
+    options = config.training
+    if options.validation == 0:
+        return None
+    every = options.validate_every_steps or max(options.steps // 20, 1)
+    keep = options.keep == "best"
+    return Validation(
+        folder, every, options.batch_size, options.seed, keep=keep, patience=options.patience
+    )
+
+
+def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None) -> list[Callback]:
     """In the order in which they act after a step; the checkpoint comes last."""
     name, options = config.concept.name, config.training
     grids = SampleGrids(
@@ -136,17 +211,24 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
         config.sampling.steps,
         config.sampling.guidance_scale,
     )
-    chosen: list[Callback] = [grids]
+    chosen: list[Callback] = [grids] if validation is None else [validation, grids]
     if config.trainer.arguments.get("enable_progress_bar", True):
         chosen.append(TimeLeft(f"train {name}"))
+    chosen.append(TimeToCome(options.sample_every_steps))
     if config.logger.kind != "none":
         chosen.append(Measurements(folder / "metrics.csv"))
     if config.logger.kind == "wandb":
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
         chosen.append(
-            WandbRun(config.logger.project, name, folder, config.logger.max_images, grids)
+            WandbRun(
+                config.logger.project, name, folder, config.logger.max_images, grids, validation
+            )
         )
+    if config.logger.kind == "tensorboard":
+        from toolkit.training.tensorboard_run import TensorBoardRun  # slow to import
+
+        chosen.append(TensorBoardRun(folder, config.logger.max_images, grids, validation))
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
@@ -228,11 +310,12 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
 def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
     """Say which words do not fit into the text encoder's window; the concept must."""
     for image in images:
-        prompt = training.tokenise(image.caption)
-        if prompt.lost:
-            logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
-        if not prompt.concept_tokens:
-            raise InputError(
-                f"caption of {image.path} is too long: <{training.name}> stands where the text "
-                "encoder no longer reads; move it to the front"
-            )
+        for caption in image.lines or (image.caption,):
+            prompt = training.tokenise(caption)
+            if prompt.lost:
+                logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
+            if not prompt.concept_tokens:
+                raise InputError(
+                    f"caption of {image.path} is too long: <{training.name}> stands where the text "
+                    "encoder no longer reads; move it to the front"
+                )

@@ -52,12 +52,12 @@ class SampleGrids(EveryStep):
         """(seeds, 3, height, width) in 0..1."""
         words = token_names(training.name)
         base = training.base
-        with torch.autocast(base.device.type, enabled=False):
+        with training.as_written(), torch.autocast(base.device.type, enabled=False):
             latents = sample(
                 base,
                 prompt.replace(f"<{training.name}>", " ".join(words)),
                 words,
-                training.embeddings,
+                training.token_embeddings,
                 self.seeds,
                 self.size,
                 self.steps,

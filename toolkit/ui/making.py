@@ -170,4 +170,4 @@ class Maker:
 
 def _asked(order: Order) -> Asked:
     config = order.compose_config
-    return checked([order.drawn], Lines({}, ()), config.output_dir, config.model, config.method)
+    return checked([order.drawn], Lines({}, ()), config, config.model, config.method)
