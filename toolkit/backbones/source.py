@@ -123,7 +123,7 @@ def family_at(path: str) -> str | None:
             return family_of(_check_file(local)) or SD1
         index = _read_object(local / _INDEX)
         unet = _read_object(local / "unet" / "config.json")
-    except InputError:
+    except (InputError, OSError):  # a path may be too long for a file
         return None
     if any(index.get("text_encoder_2") or ()):
         return SDXL
