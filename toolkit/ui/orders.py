@@ -114,6 +114,13 @@ def read_drawn(content: Mapping[str, Any]) -> Layout:
         raise InputError(
             "conditions name files: the page cannot draw them; use toolkit compose", "conditions"
         )
+    for number, region in enumerate(layout.regions):
+        if region.mask is not None:
+            raise InputError(
+                f"the mask of region {number + 1} is a file: the page draws boxes and polygons; "
+                "use toolkit compose",
+                f"regions[{number}].mask",
+            )
     for name in filter(is_file, layout.concepts):
         raise InputError(f"concept {name} is a file: import it, and call it by its name")
     return layout
