@@ -102,4 +102,4 @@ def put_concepts(folder: Path, base: Base) -> None:
     """Keep the reference concepts under `folder`/outputs as trained ones."""
     for name in ("dog", "cat"):
         concept = read_foreign(CONCEPTS / f"{name}.pth", name, base, name)
-        save_concept(concept, concept_path(folder / "outputs", "tiny", name))
+        save_concept(concept, concept_path(folder / "outputs" / "concepts", "tiny", name))

@@ -111,6 +111,7 @@ def test_warnings_are_those_of_the_command(server: Server) -> None:
         {"layout": {"name": "../out"}},
         {"layout": {"conditions": [{"type": "controlnet", "model": "/", "image": "/etc/passwd"}]}},
         {"layout": {"width": 100}},
+        {"layout": {"regions": [{"concept": "dog", "prompt": "<dog>", "mask": "/etc/passwd"}]}},
         {"method": "../model/mini"},
         {"method": "fats"},
         {"switches": {"name": "../../x"}},

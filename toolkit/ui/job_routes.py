@@ -21,7 +21,7 @@ def add_jobs(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/compose", status_code=202)
     def compose(asked: Composition) -> dict[str, Any]:
         """Put a layout in the queue; the answer is its job."""
-        order = asked.order(studio.model_arguments, studio.config.output_dir)
+        order = asked.order(studio.model_arguments, studio.config)
         order.check_files()
         save_layout(studio.config.output_dir, order.drawn)
         return job_values(studio.jobs.submit(order))

@@ -28,7 +28,7 @@ def add_layouts(app: FastAPI, studio: Studio) -> None:
         answer: dict[str, Any] = {"problem": None, "path": "", "remarks": [], "complete": False}
         answer |= {"yaml": "", "command": ""}
         try:
-            order = asked.order(studio.model_arguments, studio.config.output_dir)
+            order = asked.order(studio.model_arguments, studio.config)
             answer |= {"yaml": layout_yaml(order.drawn), "command": order.command}
             order.check_files()
         except InputError as error:

@@ -27,7 +27,7 @@ def add_library(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/concepts")
     def concepts() -> list[dict[str, Any]]:
         """Every trained and imported concept; fits: whether the loaded base can use it."""
-        found = shelved(output_dir, model.name, studio.architecture)
+        found = shelved(studio.config.concepts_folder, model.name, studio.architecture)
         return [
             asdict(one) | {"picture": f"/api/concepts/{one.name}/picture?model={one.model}"}
             for one in found

@@ -12,7 +12,7 @@ from toolkit.names import check_name
 from toolkit.ui import uploads
 from toolkit.ui.asking import Training
 from toolkit.ui.messages import job_values
-from toolkit.ui.orders import Kind, Order
+from toolkit.ui.orders import Kind, Order, folder_arguments
 from toolkit.ui.studio import Studio
 
 
@@ -35,13 +35,13 @@ def add_sending(app: FastAPI, studio: Studio) -> None:
         await uploads.received(request.stream(), path)
         try:
             uploads.check_weights(path)
-            typed = [*studio.model_arguments, f"concept={name}", f"output_dir={output_dir}"]
+            typed = [*studio.model_arguments, f"concept={name}", *folder_arguments(studio.config)]
             typed += [f"class_word={class_word}"] if class_word else []
             typed += [f"trigger={trigger}"] if trigger else []
             typed += ["overwrite=true"] if overwrite else []
             order = Order(Kind.IMPORT, f"import {name}", (str(path), *typed))
             config = read_import(order.arguments)
-            _check_free(config.output_dir / "concepts" / config.model.name, name, overwrite)
+            _check_free(config.concepts_folder / config.model.name, name, overwrite)
             return job_values(studio.jobs.submit(order))
         except InputError as error:
             path.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def add_sending(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/train", status_code=202)
     def train(asked: Training) -> dict[str, Any]:
         """Train a concept on the images that were sent for it; the answer is a job."""
-        order = asked.order(studio.model_arguments, output_dir)
+        order = asked.order(studio.model_arguments, studio.config)
         (config,) = read_train(order.arguments)
         studio.check_training(config)
         return job_values(studio.jobs.submit(order))

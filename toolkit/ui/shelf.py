@@ -35,13 +35,13 @@ class Shelved:
     trained: bool
 
 
-def shelved(output_dir: Path, model: str, architecture: str | None) -> list[Shelved]:
-    """Every concept under an output folder, those of the loaded base first.
+def shelved(concepts: Path, model: str, architecture: str | None) -> list[Shelved]:
+    """Every concept in a folder of concepts, those of the loaded base first.
 
     model, architecture: of that base; None where its files do not tell.
     """
     found = []
-    for path in sorted((output_dir / "concepts").glob("*/*.safetensors")):
+    for path in sorted(concepts.glob("*/*.safetensors")):
         metadata = _metadata(path)
         if metadata is None:
             continue
