@@ -8,6 +8,7 @@ so compare methods whose guided steps are the same, as `lora_composer with_mask_
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,14 +19,13 @@ from torch.nn import functional
 import toolkit
 from toolkit.evaluation.borders import border_of
 from toolkit.images.tensors import pixels_of
-from toolkit.layout.areas import bounds_of
+from toolkit.layout.areas import areas_of, bounds_of, cells_of_areas, own_cells
 from toolkit.layout.layout import Layout
+from toolkit.layout.masks import cell_mask
+from toolkit.methods.outlines import outlined
 
-_SUBJECT = 0.15
-"""How far from the least to the most attentive cells a subject begins: earlier than its outline in
-`methods/outlines.py`, since what is left of a subject would be taken for a border."""
 _ROOM = 8
-"""Pixels around it that count as the subject too."""
+"""Pixels around an outline that count as the subject too: ears would be taken for a border."""
 
 
 def subjects_of(base: toolkit.Base, layout: Layout, method: str, output: Path, seed: int) -> Tensor:
@@ -38,13 +38,21 @@ def subjects_of(base: toolkit.Base, layout: Layout, method: str, output: Path, s
             break
         presence = step.guidance[0].presence if step.guidance else presence
     steps.close()
+    return outlines_of(presence, layout)
+
+
+def outlines_of(presence: Sequence[Tensor], layout: Layout) -> Tensor:
+    """(height, width), true where a subject is, with some room around it.
+
+    presence: (h, w) for each region.
+    """
+    areas = areas_of(layout.regions)
+    cells = cells_of_areas(areas, *presence[0].shape)
     found = torch.zeros(layout.height, layout.width, dtype=torch.bool)
-    for one in presence:
-        levels = one.flatten().sort().values
-        few = len(levels) // 10
-        cut = torch.lerp(levels[:few].mean(), levels[-few:].mean(), _SUBJECT)
-        size = (layout.height, layout.width)
-        found |= functional.interpolate(one[None, None], size, mode="bilinear")[0, 0] > cut
+    for area, own, one in zip(areas, cells, presence, strict=True):
+        assert own is not None
+        outline = own_cells(outlined(area, own, one), layout.height, layout.width)
+        found |= cell_mask(outline, layout.height, layout.width) > 0
     wider = functional.max_pool2d(found.float()[None, None], 2 * _ROOM + 1, 1, _ROOM)
     return wider[0, 0] > 0
 
