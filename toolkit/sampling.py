@@ -56,7 +56,7 @@ def denoise(
     others in its batch beyond rounding.
     Raises RunError when the latents stop being finite, or as the process does.
     """
-    scheduler = base.scheduler(steps)
+    scheduler = process.scheduler(base, steps)
     latents, responses = process.begin(noise, scheduler.timesteps[0])
     if responses:
         first = int(scheduler.timesteps[0])
@@ -67,7 +67,9 @@ def denoise(
         noise = process.predict(refined, number, timestep)
         latents = scheduler.step(noise, timestep, refined).prev_sample
         if not latents.isfinite().all():
-            raise RunError(f"the latents are no longer finite at step {number} of {steps}")
+            raise RunError(
+                f"the latents are no longer finite at step {number} of {len(scheduler.timesteps)}"
+            )
         clean = scheduler.model_outputs[-1]
         yield Step(number, int(timestep), latents, clean, refined, guidance)
 

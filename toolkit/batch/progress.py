@@ -27,7 +27,7 @@ class BatchProgress(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Composer)
-        total = self.pictures * pl_module.steps
+        total = self.pictures * pl_module.method.passes(pl_module.steps)
         self.bar = bar = tqdm(
             total=total,
             unit="step",

@@ -8,12 +8,15 @@ from torch import Tensor
 
 from toolkit.backbones import Backbone, Part
 from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.errors import InputError
 
 
 @dataclass(frozen=True)
 class Concept:
     """An ED-LoRA: layer-wise token embeddings and low-rank changes of attention's linear maps.
+
+    Or what Cones 2 learns: a residual, and none of those.
 
     embeddings: (tokens, layers, dim); tokens may be 0 for a plain LoRA.
     token_names: the words that stand for the tokens in a prompt, such as <dog1>, <dog2>.
@@ -22,6 +25,7 @@ class Concept:
     scale: what the low-rank products are multiplied with.
     architecture, weights: fingerprints of the base it was learned on; empty when unknown.
     training: the settings it was trained with, for the record.
+    residual: (tokens of the class word, dim), what Cones 2 adds to the class word's encoding.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Concept:
     architecture: str = ""
     weights: str = ""
     training: Mapping[str, str] = field(default_factory=dict)
+    residual: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 3 or len(self.embeddings) != len(self.token_names):
@@ -43,6 +48,16 @@ class Concept:
                 f"concept {self.name}: embeddings of shape {tuple(self.embeddings.shape)} "
                 f"do not fit {len(self.token_names)} tokens"
             )
+        if self.residual is not None and (self.residual.ndim != 2 or not self.class_word):
+            raise InputError(
+                f"concept {self.name}: a residual of shape {tuple(self.residual.shape)} for the "
+                f"class word {self.class_word!r}: expected (tokens, width), and a word"
+            )
+
+    @property
+    def recipe(self) -> str:
+        """How it was learned, as `toolkit train recipe=` has it."""
+        return ED_LORA if self.residual is None else CONES2
 
     @property
     def placeholder(self) -> str:
@@ -81,6 +96,14 @@ class Concept:
         said = self.described_tokens | {self.placeholder: self.class_word}
         return " ".join(written_out(prompt, said).split())
 
+    def check_recipe(self, recipe: str) -> None:
+        """Raise InputError where a method that needs concepts of `recipe` cannot use this one."""
+        if self.recipe != recipe:
+            raise InputError(
+                f"concept {self.name} is of recipe={self.recipe}, and this method draws those of "
+                f"recipe={recipe}: toolkit train recipe={recipe} learns one"
+            )
+
     def check_fits(self, base: Backbone) -> None:
         """Raise InputError, saying which base it was made for, if its shapes do not fit `base`."""
         if self.architecture and self.architecture != base.architecture:
@@ -92,6 +115,11 @@ class Concept:
             raise InputError(
                 f"concept {self.name} has embeddings for (layers, width) "
                 f"{tuple(self.embeddings.shape[1:])}, but {base.name} needs {base.embedding_shape}"
+            )
+        if self.residual is not None and self.residual.shape[1] != base.embedding_shape[1]:
+            raise InputError(
+                f"concept {self.name} has a residual of width {self.residual.shape[1]}, but "
+                f"{base.name} needs {base.embedding_shape[1]}"
             )
         for part, changes in self.changes.items():
             shapes = base.map_shapes(part)

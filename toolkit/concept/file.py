@@ -14,11 +14,12 @@ from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.backbones.unet.names import key_prefix
 from toolkit.concept.concept import Concept
-from toolkit.concept.stored import FORMAT, FORMAT_VERSION
+from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 
 _EMBEDDINGS = "token_embeddings"
+_RESIDUAL = "text_residual"
 _LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -33,6 +34,8 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         for name, pair in changes.items():
             tensors[f"{key_prefix(part)}{name}.lora_A.weight"] = pair.down
             tensors[f"{key_prefix(part)}{name}.lora_B.weight"] = pair.up
+    if concept.residual is not None:
+        tensors[_RESIDUAL] = concept.residual
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -47,6 +50,8 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         "base_weights": concept.weights,
         "training": json.dumps(dict(concept.training), sort_keys=True),
     }
+    if concept.recipe != ED_LORA:
+        metadata[RECIPE] = concept.recipe
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if not all(_survives(tensor, dtype) for tensor in cpu.values()):
         dtype = torch.float32
@@ -79,6 +84,7 @@ def load_concept(path: Path) -> Concept:
         if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise InputError(f"{path}: {name} holds values that are not finite")
     embeddings = tensors.pop(_EMBEDDINGS)
+    residual = tensors.pop(_RESIDUAL, None)
     try:
         return Concept(
             name=metadata["name"],
@@ -93,6 +99,7 @@ def load_concept(path: Path) -> Concept:
             architecture=metadata["base_architecture"],
             weights=metadata["base_weights"],
             training=dict(json.loads(metadata["training"])),
+            residual=residual,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: its metadata is damaged ({error})") from error

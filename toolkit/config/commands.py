@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.config.arguments import (
     concept_name,
     concept_names,
@@ -32,6 +33,7 @@ from toolkit.config.schema import (
     TrainConfig,
 )
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
+from toolkit.config.training import RECIPES, build_training
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
@@ -77,7 +79,7 @@ class Shape:
 
 SEEDS = Own("seeds", seeds, "8 means 0 to 7; [7,11] means those two")
 
-TRAIN = Shape("train", TrainConfig, ("concept", "model", "trainer", "logger"))
+TRAIN = Shape("train", TrainConfig, ("concept", "recipe", "model", "trainer", "logger"))
 COMPOSE = Shape(
     "compose",
     ComposeConfig,
@@ -127,6 +129,8 @@ FUSE = Shape(
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
 
+_SECTIONS = {ED_LORA: "training", CONES2: "cones2"}
+"""In a model's file: what that base needs of a recipe's keys."""
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
     "model": "; any other base: model.path=FOLDER_FILE_OR_HUB_ID",
@@ -224,10 +228,18 @@ def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
     """What the config files say for `chosen` groups; a model's own sections come last."""
     content, choice_of = compose_groups(shape.config, chosen)
     model = content.setdefault("model", {})
-    for section in ("training", "sampling", "method"):
-        brought = model.pop(section, None) or {}
-        if section in {field.name for field in fields(shape.schema)}:
-            content[section] = {**(content.get(section) or {}), **brought}
+    brought = {
+        section: model.pop(section, None) or {}
+        for section in (*_SECTIONS.values(), "sampling", "method")
+    }
+    if "recipe" in shape.groups:
+        settings = content.get("recipe") or {}
+        content["recipe"] = recipe = settings.pop("kind", ED_LORA)
+        if recipe not in RECIPES:
+            raise InputError(f"recipe.kind={recipe}: expected one of {', '.join(RECIPES)}")
+        brought["training"] = {**settings, **brought[_SECTIONS[recipe]]}
+    for section in {one.name for one in fields(shape.schema)} & set(brought):
+        content[section] = {**(content.get(section) or {}), **brought[section]}
     for group in ("model", "method"):
         if group in shape.groups:
             content[group].setdefault("name", choice_of.get(group))
@@ -246,7 +258,8 @@ def _train_config(typed: Mapping[str, str]) -> TrainConfig:
     content["concept"] = {"name": name, **concept}
     if "images" in concept:
         content["concept"]["images"] = find_dataset(Path(concept["images"]))
-    return build(TrainConfig, content)
+    recipe = content.pop("recipe")
+    return build(TrainConfig, content | {"training": build_training(recipe, content["training"])})
 
 
 def content_of(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import toolkit
+from toolkit.concept.stored import ED_LORA
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
 from toolkit.text.suggest import nearest
@@ -86,10 +87,11 @@ def base_name(path: str) -> str:
 
 
 def training_arguments(
-    concepts: Sequence[str], model: str, model_path: str, output_dir: Path
+    concepts: Sequence[str], model: str, model_path: str, output_dir: Path, recipe: str = ED_LORA
 ) -> str:
     """What to type after `toolkit train` to have concepts on the base of this name and path."""
-    words = [f"concept={','.join(concepts)}"]
+    words = [] if recipe == ED_LORA else [f"recipe={recipe}"]
+    words.append(f"concept={','.join(concepts)}")
     if len(concepts) == 1 and concepts[0] not in choices("concept"):
         words += ["concept.images=FOLDER", "concept.class_word=WORD"]
     words += _model_arguments(model, model_path)

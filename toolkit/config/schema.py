@@ -6,13 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from toolkit.config.limits import LARGEST_SEED
+from toolkit.config.limits import at_least as _at_least
+from toolkit.config.limits import between as _between
+from toolkit.config.training import LearningConfig
+from toolkit.config.training import TrainingConfig as TrainingConfig
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
 from toolkit.names import LONGEST_NAME, check_folder_name, check_name
-
-LARGEST_SEED = 2**63 - 1
-"""What torch and the manifest's columns hold."""
-_MOST_STEPS = 10_000_000  # more is a slip of the keys: a year on the fastest GPU
 
 
 class Format(StrEnum):
@@ -101,64 +102,6 @@ class ConceptConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """Stage one. The defaults suit Stable Diffusion."""
-
-    steps: int = 800
-    """Optimiser steps."""
-    batch_size: int = 4
-    """Images per step and device."""
-    learning_rate_text_encoder: float = 1e-5
-    """Of the text encoder's LoRA."""
-    learning_rate_unet: float = 1e-4
-    """Of the U-Net's LoRA."""
-    learning_rate_embeddings: float = 1e-3
-    """Of the concept's token embeddings."""
-    rank: int = 4
-    """Of every LoRA."""
-    noise_offset: float = 0.01
-    """Share of noise that is one value over a whole channel."""
-    seed: int = 0
-    """Of everything random in training."""
-    mask_loss: bool = True
-    """Take the loss inside the masks, for images that have one."""
-    attention_regularisation: float = 0.0
-    """Weight of holding the tokens' attention to the masks."""
-    max_embedding_norm: float | None = 0.55
-    """Embeddings stop training at this norm; null: never."""
-    checkpoint_every_steps: int = 100
-    """How often training can be resumed from."""
-    sample_every_steps: int = 200
-    """How often a grid of samples is made; 0: never."""
-    sample_prompts: tuple[str, ...] = ()
-    """What the grid shows; empty: the concept alone."""
-    skip_unreadable: bool = False
-    """Train on the rest when an image cannot be read."""
-    random_crop: bool = False
-    """A new square of each image at each step, instead of its middle."""
-    mirror: bool = False
-    """Also show the images mirrored."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every_steps"):
-            _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
-        if self.max_embedding_norm is not None:
-            _at_least("training.max_embedding_norm", self.max_embedding_norm, 0)
-        for name in ("batch_size", "rank"):
-            _between(f"training.{name}", getattr(self, name), 1, 4096)
-        for name in (
-            "learning_rate_text_encoder",
-            "learning_rate_unet",
-            "learning_rate_embeddings",
-            "noise_offset",
-            "attention_regularisation",
-            "sample_every_steps",
-        ):
-            _at_least(f"training.{name}", getattr(self, name), 0)
-        _between("training.seed", self.seed, 0, LARGEST_SEED)
-
-
-@dataclass(frozen=True)
 class SamplingConfig:
     """How a picture is denoised."""
 
@@ -204,7 +147,7 @@ class TrainConfig:
 
     concept: ConceptConfig
     model: ModelConfig
-    training: TrainingConfig
+    training: LearningConfig
     sampling: SamplingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
@@ -443,17 +386,3 @@ class FuseConfig:
     def fused_name(self) -> str:
         """The fusion's name."""
         return self.name or "_".join(self.concepts)
-
-
-def _at_least(key: str, value: float, least: int) -> None:
-    """key: as it is typed; its last part is the field."""
-    if not value >= least:
-        raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
-
-
-def _between(key: str, value: int, least: int, most: int) -> None:
-    """key: as it is typed; its last part is the field."""
-    if not least <= value <= most:
-        raise InputError(
-            f"{key} must be at least {least} and at most {most}, got {value}", key.split(".")[-1]
-        )

@@ -165,7 +165,7 @@ def _job(
     if isinstance(method, str):
         method = load_method(method, base)
     named = _by_name(layout, concepts)
-    for remark in check(layout, base, named):
+    for remark in check(layout, base, named, method.recipe):
         log.warning("layout %s: %s", layout.name, remark)
     return _Job(method, method.prepare(base, layout, named), settings)
 

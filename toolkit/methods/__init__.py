@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from toolkit.methods.cones2 import Cones2
 from toolkit.methods.empty_scene import EmptyScene
 from toolkit.methods.lora_composer import PRESETS, LoraComposer, Preset
 from toolkit.methods.lora_composite import LoraComposite
@@ -21,6 +22,7 @@ KINDS: dict[str, type[Method]] = {
     "lora_switch": LoraSwitch,
     "lora_composite": LoraComposite,
     "mix_of_show": MixOfShow,
+    "cones2": Cones2,
     "regional_prompt": RegionalPrompt,
     "regional_tokens": RegionalTokens,
     "empty_scene": EmptyScene,

@@ -8,12 +8,15 @@ imported when the method begins.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from toolkit.concept.stored import ED_LORA
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from toolkit.backbones import Backbone, Conditioning
+    from toolkit.backbones.protocol import Scheduler
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.guidance import Guidance
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 
 class Process(Protocol):
     """A batch of pictures on its way; what `sampling.denoise` calls, in this order."""
+
+    def scheduler(self, base: "Backbone", steps: int) -> "Scheduler":
+        """What goes from one step to the next; mostly the base's own."""
+        ...
 
     def begin(self, noise: "Tensor", timestep: "Tensor") -> "tuple[Tensor, list[list[Tensor]]]":
         """(pictures, channels, h, w) noise to start from, and what its choice was made by.
@@ -47,7 +54,14 @@ class Process(Protocol):
 class Method(ABC):
     """A way to make the pictures of layouts. name: METHOD in the paths of results."""
 
+    recipe: ClassVar[str] = ED_LORA
+    """How its concepts are trained, as `toolkit train recipe=` has it."""
+
     name: str
+
+    def passes(self, steps: int) -> int:
+        """Denoising passes for so many steps."""
+        return steps
 
     def also_needs(self, layout: "Layout") -> tuple[str, ...]:
         """Concepts that `prepare` asks for besides the layout's own."""

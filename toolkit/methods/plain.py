@@ -8,6 +8,7 @@ from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
+from toolkit.backbones.protocol import Scheduler
 from toolkit.layout.masks import box_masks, mean_weights
 from toolkit.methods.alternating import turn
 
@@ -20,7 +21,11 @@ ALONE = Regional(isolation=False)
 
 
 class Unguided:
-    """Nothing moves the latents but the scheduler."""
+    """Nothing moves the latents but the base's scheduler."""
+
+    def scheduler(self, base: Backbone, steps: int) -> Scheduler:
+        """The base's own."""
+        return base.scheduler(steps)
 
     def begin(self, noise: Tensor, timestep: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """The noise as it is."""

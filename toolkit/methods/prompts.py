@@ -65,6 +65,11 @@ def joint_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> str:
     return ", ".join([prompt, *behind])
 
 
+def mentions_of(word: str, prompt: str) -> int:
+    """How often `prompt` says `word`, in whatever case."""
+    return len(re.findall(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE))
+
+
 def scene_of(layout: Layout, concepts: Mapping[str, Concept]) -> str:
     """The layout's prompt without its subjects: "a dog and a cat on the grass" is "on the grass".
 

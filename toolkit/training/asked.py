@@ -4,18 +4,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
-from toolkit.concept.stored import concept_path, training_of
+from toolkit.concept.stored import CONES2, ED_LORA, concept_path, training_of
 from toolkit.config.schema import TrainConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
+from toolkit.text.wording import counted
 from toolkit.training.concept_folder import (
     ConceptFolder,
     ConceptImage,
@@ -51,9 +52,21 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         sizes.check_training(model.width, model.height, model.name)
-    return read_concept_folder(
+    given = read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
+    return _without_texts(given) if config.training.recipe == CONES2 else given
+
+
+def _without_texts(given: ConceptFolder) -> ConceptFolder:
+    """The same, with a warning where there are captions or masks, which Cones 2 does not use."""
+    captions = sum(image.captioned for image in given.images)
+    masks = sum(image.mask is not None for image in given.images)
+    if not captions + masks:
+        return given
+    unused = f"{counted(captions, 'caption')} and {counted(masks, 'mask')}"
+    warning = f"not used: {unused} (recipe=cones2 learns from images and the class word)"
+    return replace(given, warnings=(*given.warnings, warning))
 
 
 def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
@@ -93,12 +106,15 @@ def tell_trained(file: Path) -> None:
 
 def concept_file(config: TrainConfig) -> Path:
     """Where the concept is kept."""
-    return concept_path(config.output_dir, config.model.name, config.concept.name)
+    recipe = config.training.recipe
+    return concept_path(config.output_dir, config.model.name, config.concept.name, recipe)
 
 
 def training_folder(config: TrainConfig) -> Path:
     """Where checkpoints, sample grids and measurements go."""
-    return config.output_dir / "runs" / "train" / config.model.name / config.concept.name
+    folder = config.output_dir / "runs" / "train" / config.model.name
+    recipe = config.training.recipe
+    return (folder if recipe == ED_LORA else folder / recipe) / config.concept.name
 
 
 def settings_of(
@@ -117,6 +133,8 @@ def settings_of(
         "base": f"{base.architecture} {base.weights}",
         "images": _digest(images),
     }
+    if config.training.recipe != ED_LORA:
+        chosen["recipe"] = config.training.recipe
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
     }

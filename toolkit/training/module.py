@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from toolkit.backbones import Base, CrossAttentionMaps, Part, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import RunError
 from toolkit.training.data import TrainingBatch
 from toolkit.training.ed_lora import export_concept, token_names
+from toolkit.training.learner import Learner
 from toolkit.training.loss import attention_loss, masked_mse, mean_norm
 
 
@@ -25,7 +26,7 @@ class LearningRates:
     embeddings: float
 
 
-class ConceptTraining(LightningModule):
+class ConceptTraining(Learner):
     """One concept's training: the base with a LoRA injected, and the concept's embeddings.
 
     To be used under the base's `lora_injected` and `heard_by_layer`, fit and export alike.
@@ -33,6 +34,8 @@ class ConceptTraining(LightningModule):
         from. max_embedding_norm: see `mean_norm`; None: no limit.
     recorder: collects the maps for the attention regulariser; None when its weight is 0.
     """
+
+    measures = ("loss", "embedding_norm", "learning_rate_unet")
 
     def __init__(
         self,
@@ -47,21 +50,13 @@ class ConceptTraining(LightningModule):
         attention_weight: float = 0.0,
         recorder: CrossAttentionMaps | None = None,
     ) -> None:
-        super().__init__()
-        self.base = base
-        for network, module in base.networks.items():
-            self.add_module(network, module)
-        self.name = name
-        self.settings = dict(settings)
+        super().__init__(base, name, settings, steps)
         self.embeddings = nn.Parameter(embeddings)
-        self.rates = rates
-        self.steps = steps
+        self.learning_rates = rates
         self.mask_loss = mask_loss
         self.max_embedding_norm = max_embedding_norm
         self.attention_weight = attention_weight
         self.recorder = recorder
-        self.schedule = base.noise_schedule()
-        self.strict_loading = False  # a checkpoint holds only what trains
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
@@ -91,6 +86,10 @@ class ConceptTraining(LightningModule):
         words = token_names(self.name)
         written = caption.replace(f"<{self.name}>", " ".join(words))
         return self.base.tokenise(written, words)
+
+    def encodings(self, prompt: str) -> Tensor:
+        """(1, layers, places, width) of a prompt, as the concept's words are read by now."""
+        return self.base.encode_prompts([self.tokenise(prompt)], self.embeddings)
 
     def regularisation(
         self, maps: Tensor, prompts: Sequence[TokenisedPrompt], batch: TrainingBatch
@@ -125,21 +124,18 @@ class ConceptTraining(LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam, whose rates fall linearly to 0 at the last step."""
         groups = [
-            {"params": _trained(network), "lr": self.rates.parts[part]}
+            {"params": _trained(network), "lr": self.learning_rates.parts[part]}
             for part, network in self.base.parts.items()
         ]
-        groups.append({"params": [self.embeddings], "lr": self.rates.embeddings})
+        groups.append({"params": [self.embeddings], "lr": self.learning_rates.embeddings})
         optimizer = torch.optim.Adam(groups)
         decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen base out of the file, and say what it was trained with."""
-        checkpoint["settings"] = self.settings
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if name in trained
-        }
+    def rates(self, optimizer: Optimizer) -> dict[str, float]:
+        """The U-Net's, which falls as the others do."""
+        _, unet, _ = optimizer.param_groups
+        return {"learning_rate_unet": unet["lr"]}
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""

@@ -1,7 +1,8 @@
 """`toolkit train` for one concept: from a checked config to a concept file."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from toolkit.backbones.memory import check_memory
 from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig
 from toolkit.config.trainer_values import Work
+from toolkit.config.training import Cones2Config, TrainingConfig
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.trainer import CheckedTrainer, check_trainer
 from toolkit.training.asked import (
@@ -29,8 +31,10 @@ from toolkit.training.asked import (
 )
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
+from toolkit.training.cones2 import Cones2Training
 from toolkit.training.data import ConceptData, Draws, Views
 from toolkit.training.ed_lora import initial_embeddings
+from toolkit.training.learner import Learner
 from toolkit.training.measurements import Measurements, TimeLeft
 from toolkit.training.module import ConceptTraining, LearningRates
 from toolkit.training.sample_grids import SampleGrids
@@ -72,6 +76,31 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     if is_trained(file, settings):
         tell_trained(file)
         return file
+    with _learner(config, base, settings, images) as training:
+        views = Views(
+            (config.model.width, config.model.height), options.random_crop, options.mirror
+        )
+        offset = options.noise_offset if isinstance(options, TrainingConfig) else 0.0
+        draws = Draws(options.seed, options.batch_size, offset, training.schedule.timesteps)
+        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
+        if trainer.global_step != options.steps:
+            raise _ended_early(trainer, options.steps, file)
+        if trainer.is_global_zero:
+            save_concept(training.concept(concept.class_word), file)
+    return file
+
+
+@contextmanager
+def _learner(
+    config: TrainConfig, base: Base, settings: Mapping[str, str], images: Sequence[ConceptImage]
+) -> Iterator[Learner]:
+    """The training of the recipe that was chosen, on a base that is made ready for it."""
+    concept, options = config.concept, config.training
+    if isinstance(options, Cones2Config):
+        with base.heard_by_layer():
+            yield Cones2Training(base, concept.name, settings, concept.class_word, options)
+        return
+    assert isinstance(options, TrainingConfig)
     recorder = None
     if options.attention_regularisation > 0:
         recorder = CrossAttentionMaps(base.guidance_downscale)
@@ -97,17 +126,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
             recorder=recorder,
         )
         _check_captions(training, images)
-        views = Views(
-            (config.model.width, config.model.height), options.random_crop, options.mirror
-        )
-        timesteps = training.schedule.timesteps
-        draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
-        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
-        if trainer.global_step != options.steps:
-            raise _ended_early(trainer, options.steps, file)
-        if trainer.is_global_zero:
-            save_concept(training.concept(concept.class_word), file)
-    return file
+        yield training
 
 
 def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
@@ -140,7 +159,8 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
     if config.trainer.arguments.get("enable_progress_bar", True):
         chosen.append(TimeLeft(f"train {name}"))
     if config.logger.kind != "none":
-        chosen.append(Measurements(folder / "metrics.csv"))
+        kind = Cones2Training if isinstance(options, Cones2Config) else ConceptTraining
+        chosen.append(Measurements(folder / "metrics.csv", kind.measures))
     if config.logger.kind == "wandb":
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
@@ -150,7 +170,7 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
-def _fit(trainer: Trainer, training: ConceptTraining, data: ConceptData, checkpoint: Path) -> None:
+def _fit(trainer: Trainer, training: Learner, data: ConceptData, checkpoint: Path) -> None:
     resume = checkpoint if _fits(checkpoint, training.settings) else None
     if resume:
         logger.info("going on from %s", resume)

@@ -31,9 +31,7 @@ class Learning(Unguided):
 @torch.no_grad()
 def sample(
     base: Base,
-    prompt: str,
-    words: Sequence[str],
-    embeddings: Tensor,
+    positive: Tensor,
     seeds: Sequence[int],
     size: tuple[int, int],
     steps: int,
@@ -43,11 +41,9 @@ def sample(
     """(seeds, channels, h, w) latents, by classifier-free guidance with DPM-Solver++.
 
     Runs under the base's `heard_by_layer`, and whatever LoRA is on the base acts.
-    words, embeddings: the concept's tokens as the prompt writes them, and their
-    (tokens, layers, dim) values. size: width and height in pixels.
+    positive: (1, layers, places, width), the prompt's encodings. size: width and height in pixels.
     Raises RunError when the latents stop being finite.
     """
-    positive = base.encode_prompts([base.tokenise(prompt, words)], embeddings)
     negative = base.encode_prompts([base.tokenise(negative_prompt)])
     process = Learning(base, torch.cat([negative, positive]), guidance_scale)
     latents = initial_noise(base, *size, seeds)

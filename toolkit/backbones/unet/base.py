@@ -1,5 +1,6 @@
 """A Stable Diffusion 1.x model, frozen: what it is made of, and what it can be asked."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -275,6 +276,24 @@ class Base:
         else:
             encodings = encode_layerwise(self.text_encoder, distinct, embeddings)
         return encodings[[distinct.index(prompt) for prompt in prompts]].to(self.dtype)
+
+    def trainable_text_encoder(self) -> nn.Module:
+        """A copy of the text encoder in float32, all of whose parameters train."""
+        with self.lock:
+            own = copy.deepcopy(self.text_encoder)
+        return own.float().requires_grad_(True)
+
+    def encode_by(self, text_encoder: nn.Module | None, prompt: TokenisedPrompt) -> Tensor:
+        """(places, width) of a prompt, by a copy of the text encoder; None: by its own."""
+        with self.lock:
+            encoded = encode(cast("CLIPTextModel", text_encoder or self.text_encoder), [prompt])
+        return encoded[0]
+
+    def mentions(self, word: str, prompt: TokenisedPrompt) -> list[tuple[int, ...]]:
+        """Each time that a prompt says `word`: the places of its tokens."""
+        from toolkit.backbones.unet import encoding
+
+        return encoding.places_of_words(word, prompt, self)
 
     def predict(self, latents: Tensor, timesteps: Tensor, encodings: Tensor) -> Tensor:
         """What the U-Net says of (n, channels, h, w) noisy latents, in the same shape.

@@ -18,6 +18,7 @@ from toolkit.backbones.unet.encoding import (
     places_of_words,
     tokenise_pair,
 )
+from toolkit.backbones.unet.subjects import subject_places, with_residuals
 from toolkit.errors import InputError, shortened
 from toolkit.layout.layout import Layout
 
@@ -36,6 +37,7 @@ class Conditioning:
         by path, with their strength; empty without a concept.
     subjects: where the canvas's prompt has the regions' class words.
     controls: what the layout's image conditions add.
+    steered: the words of the canvas's prompt that layout guidance draws to a region.
     """
 
     layout: Layout
@@ -46,6 +48,7 @@ class Conditioning:
     changes: tuple[Mapping[str, LowRank], ...]
     subjects: tuple[int, ...]
     controls: Controls = Controls()
+    steered: tuple[EncodedRegion, ...] = ()
 
 
 def check_prompt(prompt: Prompt, base: Base) -> None:
@@ -70,6 +73,8 @@ def condition(
     base.sizes.check_layout(layout, base.name)
     prompts = [canvas, *regions]
     encoded = encode_prompts(base, prompts)
+    called = subject_places(canvas, encoded[0].tokens, base)
+    encoded[0] = with_residuals(encoded[0], canvas, called)
     changes = tuple(_changes(base, prompt) for prompt in prompts)
     with base.lock:
         keys, values = _project(base, encoded, changes)
@@ -86,6 +91,11 @@ def condition(
         changes=changes,
         subjects=_subjects(base, encoded[0], regions),
         controls=prepare_controls(base, layout, (encoded[0].negative, encoded[0].positive)),
+        steered=tuple(
+            EncodedRegion(subject.region, places)
+            for subject, places in zip(canvas.subjects, called, strict=True)
+            if subject.region is not None
+        ),
     )
 
 

@@ -1,0 +1,140 @@
+"""Training what Cones 2 adds to its class word (arXiv 2305.19327), as a LightningModule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from toolkit.backbones import Base
+from toolkit.concept import Concept
+from toolkit.config.training import Cones2Config
+from toolkit.errors import InputError, RunError
+from toolkit.training.data import TrainingBatch
+from toolkit.training.learner import Learner
+from toolkit.training.residual import moved, residual
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One step's, as scalars: of the noise, and how far the encoding moved at two kinds of place.
+
+    start: where the text begins. rest: behind the class word.
+    """
+
+    denoising: Tensor
+    start: Tensor
+    rest: Tensor
+
+
+class Cones2Training(Learner):
+    """The whole text encoder learns to say the concept with the class word and nothing else.
+
+    What the class word alone is encoded as is held still at all places but its own, so that the
+    difference at its own can be lent to any prompt that says the word.
+    """
+
+    measures = ("loss", "denoising", "start_moved", "rest_moved")
+
+    def __init__(
+        self,
+        base: Base,
+        name: str,
+        settings: Mapping[str, str],
+        class_word: str,
+        options: Cones2Config,
+    ) -> None:
+        super().__init__(base, name, settings, options.steps)
+        self.class_word = class_word
+        self.options = options
+        self.prompt = base.tokenise(class_word)
+        mentions = base.mentions(class_word, self.prompt)
+        if self.prompt.lost or not mentions:
+            raise InputError(f"concept.class_word={class_word}: the text encoder cannot read it")
+        self.word = mentions[0]
+        self.tuned = base.trainable_text_encoder()
+        with torch.no_grad():
+            before = base.encode_by(self.tuned, self.prompt)
+        self.register_buffer("before", before, persistent=False)
+
+    before: Tensor
+
+    def losses(self, batch: TrainingBatch) -> Losses:
+        """What the sum that is made smaller consists of."""
+        encoding = self.base.encode_by(self.tuned, self.prompt)
+        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        prediction = self.base.predict(noisy, batch.timesteps, self._shared(encoding, len(noisy)))
+        start, rest = moved(encoding - self.before, self.word)
+        return Losses(functional.mse_loss(prediction.float(), wanted.float()), start, rest)
+
+    def sum_of(self, losses: Losses) -> Tensor:
+        """Their weighted sum, a scalar."""
+        held = self.options.start_weight * losses.start + self.options.rest_weight * losses.rest
+        return losses.denoising + held
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch. Raises RunError when it is not finite."""
+        losses = self.losses(batch)
+        loss = self.sum_of(losses)
+        if not loss.isfinite():
+            raise RunError(
+                f"the loss is not a number at step {self.global_step} of {self.steps}: lower "
+                "training.learning_rate, or take trainer.precision=32-true"
+            )
+        self.log("loss", loss)
+        self.log("denoising", losses.denoising)
+        self.log("start_moved", losses.start)
+        self.log("rest_moved", losses.rest)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW at a constant rate."""
+        return torch.optim.AdamW(
+            self.tuned.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+        )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the recipe says, where the Trainer was told nothing."""
+        limit: Any = gradient_clip_val or self.options.max_gradient_norm
+        self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
+
+    @torch.no_grad()
+    def encodings(self, prompt: str) -> Tensor:
+        """(1, layers, places, width) of a prompt, its class word read as the concept."""
+        said = self.base.tokenise(prompt.replace(f"<{self.name}>", self.class_word))
+        layers, _ = self.base.embedding_shape
+        encoding = self._shared(self.base.encode_by(self.tuned, said), 1)
+        return encoding[:, None].expand(-1, layers, -1, -1)
+
+    def concept(self, class_word: str) -> Concept:
+        """What was learned so far, on the CPU."""
+        return Concept(
+            name=self.name,
+            embeddings=torch.zeros(0, *self.base.embedding_shape),
+            token_names=(),
+            unet={},
+            text_encoder={},
+            class_word=class_word,
+            trigger_words=class_word,
+            base_name=self.base.name,
+            architecture=self.base.architecture,
+            weights=self.base.weights,
+            training=self.settings,
+            residual=residual(self.base, self.tuned, class_word).cpu(),
+        )
+
+    def _shared(self, encoding: Tensor, pictures: int) -> Tensor:
+        """(pictures, places, width) in the base's type: all pictures hear the same."""
+        return encoding.to(self.base.dtype).expand(pictures, -1, -1)
