@@ -3,12 +3,13 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.batch.concepts import concept_files
+from toolkit.batch.exemplars import exemplars_of
 from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig
 from toolkit.errors import InputError, one_line
 from toolkit.files import check_writable
@@ -23,13 +24,14 @@ class Asked:
 
     layouts: a wrong one of these ends the command.
     numbered: those of a layouts file, by line: wrong ones are left out, and stand in `rejected`.
-    files: of every concept that they name.
+    files: of every concept that they name. exemplars: an image of each, for methods that ask.
     """
 
     layouts: list[Layout]
     numbered: dict[int, Layout]
     rejected: list[Rejected]
     files: dict[str, Path]
+    exemplars: dict[str, Path] = field(default_factory=dict)
 
     @property
     def usable(self) -> list[Layout]:
@@ -116,6 +118,10 @@ def _checked(
     asked.check_each(
         lambda one: asked.files.update(concept_files([one], output_dir, model, method))
     )
+    if method is not None:
+        asked.check_each(method.check)
+    asked.exemplars.update(exemplars_of(layouts, method))
+    asked.check_each(lambda one: asked.exemplars.update(exemplars_of([one], method)))
     configuration = read_configuration(model.path)
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:

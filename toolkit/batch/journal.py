@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,13 @@ class Recipe:
     guidance_scale: float
     also_needs: Callable[[Layout], Sequence[str]] = lambda layout: ()
     """Concepts that the method asks for besides a layout's own."""
+    also_reads: Callable[[Layout], Sequence[str]] = lambda layout: ()
+    """Files that the method asks for besides a layout's conditions."""
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
-        conditions = {path: self.conditions[path] for path in _condition_paths(item.layout)}
+        read = (*_condition_paths(item.layout), *self.also_reads(item.layout))
+        conditions = {path: self.conditions[path] for path in read}
         names = dict.fromkeys((*item.layout.concepts, *self.also_needs(item.layout)))
         return {
             "layout": layout_to_mapping(item.layout),
@@ -78,9 +82,16 @@ def recipe_of(
     method: Method,
     steps: int,
     guidance_scale: float,
+    exemplars: Mapping[str, Path],
 ) -> Recipe:
-    """The recipe of a run; reads every concept's and condition's files once."""
-    conditions = {path for layout in layouts for path in _condition_paths(layout)}
+    """The recipe of a run; reads every concept's and condition's files once.
+
+    exemplars: images of concepts, where the method is shown them.
+    """
+    also_reads = partial(method.reads, exemplars=exemplars)
+    conditions = {
+        path for layout in layouts for path in (*_condition_paths(layout), *also_reads(layout))
+    }
     return Recipe(
         base=asdict(base),
         concepts={name: sha256_of(path) for name, path in concepts.items()},
@@ -89,6 +100,7 @@ def recipe_of(
         steps=steps,
         guidance_scale=guidance_scale,
         also_needs=method.also_needs,
+        also_reads=also_reads,
     )
 
 
@@ -100,7 +112,7 @@ def _sha256_of_all(path: Path) -> str:
     """Of a file; of a folder, of its files' hashes; "" of a hub id, whose name must do."""
     if path.is_file():
         return sha256_of(path)
-    hashes = [sha256_of(file) for file in sorted(path.glob("*")) if file.is_file()]
+    hashes = [sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()]
     return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
 

@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from lightning import LightningModule
@@ -42,7 +43,8 @@ class Composition:
 class Composer(LightningModule):
     """Composes a batch of (layout, seed) items in `predict_step`.
 
-    concepts: by name, every one the items need.
+    concepts: by name, every one the items need. exemplars: an image of each, where the method is
+    shown them.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Composer(LightningModule):
         method: Method,
         steps: int,
         guidance_scale: float,
+        exemplars: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__()
+        self.exemplars = exemplars or {}
         self.base = base
         self.networks = ModuleDict(base.networks)
         self.concepts = concepts
@@ -96,14 +100,23 @@ class Composer(LightningModule):
         latents = compose(
             self.base, self.method, ready, seeds, self.steps, self.guidance_scale, watch
         )
-        with torch.no_grad():
-            pixels = self.base.decode(latents) if self.base.vae is not None else None
+        pixels = self._pixels(latents, batch)
         seconds = (time.perf_counter() - started) / len(batch)
         for index, composition in enumerate(done):
             composition.latents = latents[index].cpu()
             composition.pixels = None if pixels is None else pixels[index].cpu()
             composition.seconds = seconds
         return done
+
+    @torch.no_grad()
+    def _pixels(self, latents: Tensor, batch: Sequence[Item]) -> Sequence[Tensor] | None:
+        """Each picture, (3, height, width) in 0..1; None without an autoencoder."""
+        if self.base.vae is None and not self.method.finishes:
+            return None
+        return [
+            self.method.finish(pixels, item.layout, item.seed, self.exemplars)
+            for pixels, item in zip(self.base.decode(latents), batch, strict=True)
+        ]
 
     def conditioning(self, layout: Layout) -> tuple[Conditioning, ...]:
         """The layout, encoded; kept while items of the same layout follow one another."""

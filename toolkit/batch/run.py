@@ -140,6 +140,7 @@ class _Usable:
     base: Base
     concepts: Mapping[str, Concept]
     files: Mapping[str, Path]
+    exemplars: Mapping[str, Path]
 
 
 def _usable(job: _Job, asked: Asked) -> _Usable:
@@ -166,7 +167,7 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         log.warning("layout %s%s: %s", names[0], more, remark)
     tell_rejected(asked.rejected)
-    return _Usable(asked.usable, asked.rejected, base, concepts, asked.files)
+    return _Usable(asked.usable, asked.rejected, base, concepts, asked.files, asked.exemplars)
 
 
 def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | None:
@@ -183,12 +184,20 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         job.method,
         sampling.steps,
         sampling.guidance_scale,
+        usable.exemplars,
     )
     missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
     tell_there(items, missing)
     if not missing:
         return []
-    module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
+    module = Composer(
+        base,
+        usable.concepts,
+        job.method,
+        sampling.steps,
+        sampling.guidance_scale,
+        usable.exemplars,
+    )
     writer = CompositionWriter(job.folder, recipe, job.figures, job.provenance)
     callbacks = [writer, BatchProgress(len(missing)), HeedSigterm()]
     if job.logger.kind == "wandb":

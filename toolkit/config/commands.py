@@ -1,7 +1,7 @@
 """From a command's arguments to its checked config."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from toolkit.config.training import RECIPES, build_training
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
+from toolkit.methods import Method
+from toolkit.methods.paint_by_example import PaintByExample
 from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
 
@@ -77,6 +79,7 @@ class Shape:
         }
 
 
+PAINTER = Own("painter", str, "Paint by Example's checkpoint: a diffusers folder or hub id")
 SEEDS = Own("seeds", seeds, "8 means 0 to 7; [7,11] means those two")
 
 TRAIN = Shape("train", TrainConfig, ("concept", "recipe", "model", "trainer", "logger"))
@@ -88,6 +91,7 @@ COMPOSE = Shape(
         "layout": Own("layouts", layout_files, "names of configs/layout or files, with commas"),
         "layouts": Own("layouts_file", existing_file, "a .jsonl file, one layout a line"),
         "seeds": SEEDS,
+        "painter.path": PAINTER,
     },
 )
 EVALUATE = Shape(
@@ -98,6 +102,7 @@ EVALUATE = Shape(
         "layout": COMPOSE.own["layout"],
         "layouts": COMPOSE.own["layouts"],
         "seeds": SEEDS,
+        "painter.path": PAINTER,
         "methods": Own("methods", method_names, "names of configs/method, with commas"),
         "judge": Own(
             "judges", judge_names, "clip, mini, imagenet, clean or a CLIP's path, with commas"
@@ -163,7 +168,10 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
         method = named_by_switches(content["method"], of_file, typed)
     else:
         method = build_method(content["method"])
-    return build(ComposeConfig, content | {"method": method})
+    painter = _painter(content)
+    if painter is not None and not isinstance(method, PaintByExample):
+        raise InputError(f"painter.path is for method=paint_by_example, not {method.name}")
+    return build(ComposeConfig, content | {"method": _with_painter(method, painter)})
 
 
 def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
@@ -177,11 +185,25 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
             f"say what to compare on: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
     chosen = {"model": typed["model"]} if "model" in typed else {}
+    painter = _painter(content)
     methods = []
     for name in content.get("methods", ()):
         _check_choice("method", name)
-        methods.append(build_method(composed(COMPOSE, chosen | {"method": name})["method"]))
+        method = build_method(composed(COMPOSE, chosen | {"method": name})["method"])
+        methods.append(_with_painter(method, painter))
     return build(EvaluateConfig, content | {"methods": methods})
+
+
+def _painter(content: dict[str, Any]) -> str | None:
+    """What `painter.path` says, taken out of the content."""
+    section = content.pop("painter", None) or {}
+    return None if section.get("path") is None else str(from_home(str(section["path"])))
+
+
+def _with_painter(method: Method, painter: str | None) -> Method:
+    if painter is None or not isinstance(method, PaintByExample):
+        return method
+    return replace(method, painter=painter)
 
 
 def read_sample(arguments: Sequence[str]) -> SampleConfig:

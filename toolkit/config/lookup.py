@@ -12,7 +12,9 @@ import toolkit
 from toolkit.concept.stored import ED_LORA
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
+from toolkit.text.files import read_text
 from toolkit.text.suggest import nearest
+from toolkit.text.yaml_values import read_yaml
 
 _PACKAGE = Path(toolkit.__file__).resolve().parent
 SHIPPED = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent
@@ -50,6 +52,23 @@ def find_dataset(path: Path) -> Path:
     raise InputError(
         f"no folder {str(path)!r}: give one with concept.images=FOLDER", "concept.images"
     )
+
+
+def images_of(name: str) -> Path:
+    """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
+    images = Path("datasets") / name
+    if name in choices("concept"):
+        file = find_config("concept", name)
+        content = read_yaml(read_text(file), str(file))
+        if isinstance(content, dict) and "images" in content:
+            images = Path(str(content["images"]))
+    try:
+        return find_dataset(images)
+    except InputError as error:
+        raise InputError(
+            f"no images of {name}: write configs/concept/{name}.yaml with "
+            f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
+        ) from error
 
 
 def find_base(path: str) -> str:

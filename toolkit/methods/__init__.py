@@ -11,6 +11,7 @@ from toolkit.methods.lora_switch import LoraSwitch
 from toolkit.methods.merge import Merge
 from toolkit.methods.method import Method, Process
 from toolkit.methods.mix_of_show import MixOfShow
+from toolkit.methods.paint_by_example import PaintByExample
 from toolkit.methods.prompt_only import PromptOnly
 from toolkit.methods.regional_prompt import RegionalPrompt
 from toolkit.methods.regional_tokens import RegionalTokens
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Method]] = {
     "lora_composite": LoraComposite,
     "mix_of_show": MixOfShow,
     "cones2": Cones2,
+    "paint_by_example": PaintByExample,
     "regional_prompt": RegionalPrompt,
     "regional_tokens": RegionalTokens,
     "empty_scene": EmptyScene,

@@ -8,6 +8,7 @@ imported when the method begins.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from toolkit.concept.stored import ED_LORA
@@ -56,6 +57,10 @@ class Method(ABC):
 
     recipe: ClassVar[str] = ED_LORA
     """How its concepts are trained, as `toolkit train recipe=` has it."""
+    finishes: ClassVar[bool] = False
+    """Whether `finish` does something, for which it is shown an image of each concept."""
+    not_in_name: ClassVar[frozenset[str]] = frozenset()
+    """Keys that do not change what results are called."""
 
     name: str
 
@@ -66,6 +71,23 @@ class Method(ABC):
     def also_needs(self, layout: "Layout") -> tuple[str, ...]:
         """Concepts that `prepare` asks for besides the layout's own."""
         return ()
+
+    def check(self, layout: "Layout") -> None:
+        """Raise InputError for what is wrong and can be told without torch."""
+        return
+
+    def reads(self, layout: "Layout", exemplars: "Mapping[str, Path]") -> tuple[str, ...]:
+        """Files and folders that a picture depends on besides concepts and conditions."""
+        return ()
+
+    def finish(
+        self, pixels: "Tensor", layout: "Layout", seed: int, exemplars: "Mapping[str, Path]"
+    ) -> "Tensor":
+        """What is left to do with a picture, (3, height, width) in 0..1; mostly nothing.
+
+        exemplars: an image of each region's concept, where the method `finishes`.
+        """
+        return pixels
 
     @abstractmethod
     def prepare(

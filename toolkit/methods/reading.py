@@ -63,6 +63,12 @@ def empty_scene(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
     return Prompt(scene_of(layout, concepts), layout.negative_prompt)
 
 
+def place(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
+    """The layout's prompt without its subjects, read under the background's concept, if any."""
+    behind = concepts[layout.background] if layout.background else None
+    return Prompt(scene_of(layout, concepts, behind), layout.negative_prompt, behind)
+
+
 def merged_concept(layout: Layout, concepts: Mapping[str, Concept]) -> Concept | None:
     """All of a layout's concepts as one, each with the largest strength that it has there."""
     own = [concepts[name] for name in layout.concepts]

@@ -1,0 +1,26 @@
+"""A picture of each concept, for methods that are shown one."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from toolkit.config.lookup import images_of
+from toolkit.errors import InputError
+from toolkit.layout.layout import Layout, is_file
+from toolkit.methods import Method
+from toolkit.training.concept_folder import read_concept_folder
+
+
+def exemplars_of(layouts: Iterable[Layout], method: Method | None) -> dict[str, Path]:
+    """The first image of each region's concept, by its name; none where the method is shown none.
+
+    Raises InputError where a concept has no images.
+    """
+    if method is None or not method.finishes:
+        return {}
+    names = dict.fromkeys(region.concept for layout in layouts for region in layout.regions)
+    for name in filter(is_file, names):
+        raise InputError(
+            f"{name} has no images to show to method={method.name}: run toolkit import for it "
+            f"first, and put its images into datasets/NAME"
+        )
+    return {name: read_concept_folder(images_of(name), name).images[0].path for name in names}
