@@ -10,7 +10,7 @@ from torch import Tensor
 from toolkit.backbones import Backbone
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance
-from toolkit.methods.method import Method, Process
+from toolkit.methods.method import Method, OwnScheduler, Process
 
 if TYPE_CHECKING:
     from toolkit.methods.method import Prepared
@@ -56,7 +56,9 @@ def denoise(
     others in its batch beyond rounding.
     Raises RunError when the latents stop being finite, or as the process does.
     """
-    scheduler = process.scheduler(base, steps)
+    scheduler = base.scheduler(steps)
+    if isinstance(process, OwnScheduler):
+        scheduler = process.scheduler
     latents, responses = process.begin(noise, scheduler.timesteps[0])
     if responses:
         first = int(scheduler.timesteps[0])

@@ -97,7 +97,7 @@ def test_the_schedules(cones2_sampling_case: Any, reference_base: Base, process:
     guiding = sigmas_of(signal, facts["guidance_steps"]).levels
     assert guiding.tolist() == pytest.approx(facts["guidance_sigmas"], rel=1e-6)
     calls = facts["unet_calls"][::2]  # theirs has a pass for each side
-    assert process.euler.timesteps.tolist() == pytest.approx(
+    assert process.scheduler.timesteps.tolist() == pytest.approx(
         [call["timestep"] for call in calls], rel=1e-6
     )
     for call, level in zip(calls, process.order, strict=True):
@@ -142,7 +142,7 @@ def test_scores_and_probabilities(
     cones2_sampling_case: Any, reference_base: Base, process: Following
 ) -> None:
     facts, tensors = cones2_sampling_case.facts, cones2_sampling_case.tensors
-    euler = process.scheduler(reference_base, facts["steps"])
+    euler = process.scheduler
     latents = tensors["initial"] * euler.init_noise_sigma
     with queries(reference_base, facts["layer"]) as seen:
         process.predict(latents, 0, euler.timesteps[0])
@@ -168,8 +168,8 @@ def test_scores_and_probabilities(
 def test_what_is_predicted_first(
     cones2_sampling_case: Any, reference_base: Base, process: Following
 ) -> None:
-    facts, tensors = cones2_sampling_case.facts, cones2_sampling_case.tensors
-    euler = process.scheduler(reference_base, facts["steps"])
+    tensors = cones2_sampling_case.tensors
+    euler = process.scheduler
     latents = tensors["initial"] * euler.init_noise_sigma
     for scale, name in enumerate(("unconditional", "condition")):
         process.scale = float(scale)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from toolkit.concept.stored import ED_LORA
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 class Process(Protocol):
     """A batch of pictures on its way; what `sampling.denoise` calls, in this order."""
 
-    def scheduler(self, base: "Backbone", steps: int) -> "Scheduler":
-        """What goes from one step to the next; mostly the base's own."""
-        ...
-
     def begin(self, noise: "Tensor", timestep: "Tensor") -> "tuple[Tensor, list[list[Tensor]]]":
         """(pictures, channels, h, w) noise to start from, and what its choice was made by.
 
@@ -49,6 +45,14 @@ class Process(Protocol):
     def predict(self, latents: "Tensor", number: int, timestep: "Tensor") -> "Tensor":
         """(pictures, channels, h, w) noise (or velocity) in float32, guidance included."""
         ...
+
+
+@runtime_checkable
+class OwnScheduler(Protocol):
+    """What a process has besides when the base's scheduler is not the one to take its steps."""
+
+    @property
+    def scheduler(self) -> "Scheduler": ...
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
-from toolkit.backbones.protocol import Scheduler
 from toolkit.layout.masks import box_masks, mean_weights
 from toolkit.methods.alternating import turn
 
@@ -21,11 +20,7 @@ ALONE = Regional(isolation=False)
 
 
 class Unguided:
-    """Nothing moves the latents but the base's scheduler."""
-
-    def scheduler(self, base: Backbone, steps: int) -> Scheduler:
-        """The base's own."""
-        return base.scheduler(steps)
+    """Nothing moves the latents but the scheduler."""
 
     def begin(self, noise: Tensor, timestep: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """The noise as it is."""

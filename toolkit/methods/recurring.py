@@ -35,16 +35,12 @@ class Recurring:
         self.weight = method.weight
         self.order = method.order(steps)
         schedule = base.noise_schedule()
-        self.euler = Euler(
+        self.scheduler = Euler(
             sigmas_of(schedule.signal, steps), self.order, schedule.prediction_type, base.device
         )
         guided = method.guided(steps)
         self.guiding = sigmas_of(schedule.signal, guided).levels[:guided].tolist()
         self.drawn: list[torch.Generator] = []
-
-    def scheduler(self, base: Backbone, steps: int) -> Euler:
-        """Euler, on the timesteps of an LMS scheduler."""
-        return self.euler
 
     def begin(self, noise: Tensor, timestep: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """The noise as it is; what is drawn later follows from it, picture by picture."""
@@ -58,13 +54,13 @@ class Recurring:
         level = self.order[number]
         if number == 0 or self.order[number - 1] != level:
             return latents, {}
-        sigma, after = self.euler.levels[level], self.euler.levels[level + 1]
+        sigma, after = self.scheduler.levels[level], self.scheduler.levels[level + 1]
         return latents + (sigma**2 - after**2).sqrt() * self.fresh_noise(latents, level), {}
 
     def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
         """(pictures, channels, h, w) noise (or velocity)."""
         level = self.order[number]
-        shown = latents / (self.euler.levels[level] ** 2 + 1).sqrt()
+        shown = latents / (self.scheduler.levels[level] ** 2 + 1).sqrt()
         return self.passes.predict(shown, timestep, self.scale, steering=self.strength(level))
 
     def strength(self, level: int) -> float:

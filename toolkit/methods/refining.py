@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning
-from toolkit.backbones.protocol import Scheduler
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance, refine
 from toolkit.methods.lora_composer import LoraComposer
@@ -47,10 +46,6 @@ class Refining:
         self.paces = [start(len(each.regions), method) for each in conditionings]
         self.spread = torch.ones(len(conditionings))
         self._places: dict[tuple[int, ...], Places] = {}
-
-    def scheduler(self, base: Backbone, steps: int) -> Scheduler:
-        """The base's own."""
-        return base.scheduler(steps)
 
     def begin(self, noise: Tensor, timestep: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """Noise with each concept's preferred noise in its box (eq. 11), and what chose it."""
