@@ -193,11 +193,18 @@ def test_what_is_missing_is_told_in_one_line_before_anything_is_made(
     shutil.rmtree(lacking / "image_encoder")
     assert run(painter=None) == 2
     assert run(painter=str(lacking)) == 2
+    assert run(painter="no such/id of/a hub") == 2
     assert run(width=96) == 2
     shutil.rmtree(tmp_path / "shown/cat")
     assert run() == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("toolkit: ")]
-    wanted = ["painter.path=FOLDER", "it lacks image_encoder", "multiples of 64", "images of cat"]
+    wanted = [
+        "painter.path=FOLDER",
+        "it lacks image_encoder",
+        "no folder here",
+        "multiples of 64",
+        "images of cat",
+    ]
     for line, what in zip(said, wanted, strict=True):
         assert what in line
     assert not (tmp_path / "out/compose").exists()

