@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_a_background_is_said_and_drawn_nowhere_in_particular(
     assert [subject.word for subject in prompt.subjects] == ["city street", "dog"]
     conditioning = reference_base.condition(own, prompt)
     assert [one.region.concept for one in conditioning.steered] == ["dog"]
+
+
+def test_another_class_word_than_the_learned_one_is_refused(
+    reference_base: Base, residuals: dict[str, Concept]
+) -> None:
+    own = layout("a city street", Region("dog", "<dog>", LEFT))
+    renamed = {"dog": replace(residuals["dog"], class_word="city street")}
+    prompt = with_subjects(own, renamed)
+    with pytest.raises(InputError, match="give the class word that it was trained with"):
+        reference_base.condition(own, prompt)
 
 
 def test_a_strength_scales_the_residual(residuals: dict[str, Concept]) -> None:

@@ -39,6 +39,7 @@ class Cones2Training(Learner):
     """
 
     measures = ("loss", "denoising", "start_moved", "rest_moved")
+    before: Tensor
 
     def __init__(
         self,
@@ -60,8 +61,6 @@ class Cones2Training(Learner):
         with torch.no_grad():
             before = base.encode_by(self.tuned, self.prompt)
         self.register_buffer("before", before, persistent=False)
-
-    before: Tensor
 
     def losses(self, batch: TrainingBatch) -> Losses:
         """What the sum that is made smaller consists of."""

@@ -73,9 +73,9 @@ def word_weights(batch: Batch, size: Size) -> Tensor | None:
         canvas = (one.layout.height, one.layout.width)
         weights = torch.zeros(len(batch.sides), 1, size[0] * size[1], one.window)
         positive = weights[batch.sides.index(POSITIVE), 0]
-        for region, places in ((steered.region, steered.places) for steered in one.steered):
-            own = region_weights(region.box, canvas, size, *weighed)
-            positive[:, list(places)] = own.flatten()[:, None]
+        for steered in one.steered:
+            own = region_weights(steered.region.box, canvas, size, *weighed)
+            positive[:, list(steered.places)] = own.flatten()[:, None]
         parts.append(weights)
     return batch.over_rows(parts).to(batch.base.device)
 

@@ -14,7 +14,7 @@ from toolkit.errors import InputError, shortened
 def subject_places(prompt: Prompt, tokens: TokenisedPrompt, base: Base) -> list[tuple[int, ...]]:
     """Where a prompt says each of its subjects: the nth of one word is its nth mention.
 
-    Raises InputError where the prompt has too few.
+    Raises InputError where the prompt has too few, or a word is not the one that was learned.
     """
     met: Counter[str] = Counter()
     found = []
@@ -25,7 +25,13 @@ def subject_places(prompt: Prompt, tokens: TokenisedPrompt, base: Base) -> list[
                 f"prompt {shortened(prompt.text)!r} does not say {subject.word!r} often enough: "
                 "once for each subject"
             )
-        found.append(mentions[met[subject.word]])
+        own = mentions[met[subject.word]]
+        if len(own) != len(subject.residual):
+            raise InputError(
+                f"{subject.word!r} is read as {len(own)} tokens, and its concept was learned at "
+                f"{len(subject.residual)}: give the class word that it was trained with"
+            )
+        found.append(own)
         met[subject.word] += 1
     return found
 
