@@ -1,10 +1,13 @@
-# All targets are complete on a machine that has Python 3.11 and nothing else.
-PYTHON ?= python3.11
+# All targets are complete on a machine that has Python 3.11, 3.12 or 3.13 and nothing else.
+# A name may be there and no Python behind it, so each is asked; the first that answers is taken.
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13; do \
+	$$one --version >/dev/null 2>&1 && echo $$one && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BROWSER := .venv/.browser
 DEMO := outputs/compose/lora_composer/scene1
 
-.PHONY: demo test benchmark ablations parts hard refresh
+.PHONY: demo test test-browser test-versions benchmark ablations parts hard refresh
 
 demo: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,cat
@@ -56,8 +59,25 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
+# The lowest and the newest versions that pyproject.toml allows, on each Python that is here.
+test-versions:
+	scripts/test_versions.sh
+
+# The page of `toolkit ui` in Chromium, which the system installs: apt-get install chromium
+test-browser: export OMP_NUM_THREADS = 1
+test-browser: $(BROWSER)
+	@command -v chromium || command -v chromium-browser || \
+	  { echo "make test-browser needs Chromium: apt-get install chromium" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/browser
+
+$(BROWSER): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,browser]'
+	touch $@
+
 # torch by itself first: it is the large one, and fails alone if there is no build for the machine.
 $(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || \
+		{ echo "no Python 3.11, 3.12 or 3.13 found: say PYTHON=/path/to/python" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'

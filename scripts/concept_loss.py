@@ -15,9 +15,10 @@ from toolkit.backbones import load_base
 from toolkit.concept import load_concept
 from toolkit.config.commands import read_train
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.data import Draws, ImageViews, Views, batch_at
+from toolkit.training.data import Draws, Shown, batch_at
 from toolkit.training.loss import masked_mse
 from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.views import ImageViews, Views
 
 UNSEEN_SEED, BATCHES = 12345, 20
 
@@ -35,15 +36,16 @@ def main(arguments: Sequence[str]) -> None:
         with base.lora_injected(concept.rank, torch.Generator()), base.heard_by_layer():
             base.start_from(concept.changes)
             rates = LearningRates({}, 0)
-            model = ConceptTraining(base, concept.name, {}, concept.embeddings.float(), rates, 1)
+            start = {part: own.float() for part, own in concept.token_embeddings.items()}
+            model = ConceptTraining(base, concept.name, {}, start, rates, 1)
             draws = Draws(UNSEEN_SEED, len(images), 0.0, model.schedule.timesteps)
             inside, outside = [], []
             for step in range(BATCHES):
-                batch = batch_at(step, views, draws)
+                batch = batch_at(step, Shown(views), draws)
                 noisy = model.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
                 wanted = model.schedule.target(batch.latents, batch.noise, batch.timesteps)
                 prompts = [model.tokenise(caption) for caption in batch.captions]
-                encodings = base.encode_prompts(prompts, model.embeddings)
+                encodings = base.encode_prompts(prompts, model.token_embeddings)
                 found = base.predict(noisy, batch.timesteps, encodings)
                 inside.append(masked_mse(found, wanted, batch.masks))
                 outside.append(masked_mse(found, wanted, 1 - batch.masks))

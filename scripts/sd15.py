@@ -5,16 +5,21 @@ Nothing is downloaded: the tokenizer is the embedded base's, the rest is built i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from toolkit.backbones import Base
-from toolkit.backbones.low_rank import linear_maps
+from toolkit.backbones import Base, Part
+from toolkit.backbones.unet.names import TEXT_PARTS
 from toolkit.concept import Concept, LowRank
 from toolkit.layout.layout import Layout, Region
 
@@ -86,26 +91,21 @@ def random_base(device: str, dtype: torch.dtype, widths: Widths = FULL) -> Base:
 
 
 def random_concept(base: Base, name: str, rank: int = 4) -> Concept:
-    """An ED-LoRA of the size that training makes: every attention map of both networks."""
-
-    def changes(module: torch.nn.Module, marks: Sequence[str]) -> dict[str, LowRank]:
-        return {
-            path: LowRank(
-                0.02 * torch.randn(rank, linear.weight.shape[1]),
-                0.02 * torch.randn(linear.weight.shape[0], rank),
-            )
-            for path, linear in linear_maps(module).items()
-            if any(mark in path for mark in marks)
+    """An ED-LoRA of the size that training makes: every attention map of every network."""
+    changes = {
+        part: {
+            path: LowRank(0.02 * torch.randn(rank, columns), 0.02 * torch.randn(rows, rank))
+            for path, (rows, columns) in base.map_shapes(part).items()
+            if any(mark in path for mark in (".attn1.", ".attn2.", ".self_attn."))
         }
-
-    return Concept(
-        name=name,
-        embeddings=0.02 * torch.randn(2, len(base.layers), base.text_encoder.config.hidden_size),
-        token_names=(f"<{name}1>", f"<{name}2>"),
-        unet=changes(base.unet, (".attn1.", ".attn2.")),
-        text_encoder=changes(base.text_encoder, (".self_attn.",)),
-        class_word=name,
-    )
+        for part in (Part.UNET, *TEXT_PARTS)
+    }
+    embeddings = {
+        part: 0.02 * torch.randn(2, *shape) for part, shape in base.embedding_shapes.items()
+    }
+    nothing = Concept(name, torch.zeros(0, 0, 0), (), {}, {}, class_word=name)
+    tokens = (f"<{name}1>", f"<{name}2>")
+    return nothing.with_tokens(tokens, embeddings).with_changes(changes)
 
 
 def layout_of(concepts: int, width: int, height: int, margin: float = 0.06) -> Layout:
@@ -125,17 +125,21 @@ def layout_of(concepts: int, width: int, height: int, margin: float = 0.06) -> L
     return Layout("benchmark", "a picture", width, height, tuple(regions))
 
 
-def plain_pipeline(base: Base, steps: int) -> StableDiffusionPipeline:
+def plain_pipeline(base: Base, steps: int) -> DiffusionPipeline:
     """diffusers' own pipeline on the base's networks, with the base's scheduler; makes latents."""
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL(block_out_channels=(8, 8, 8, 8), norm_num_groups=4),
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
-        scheduler=base.scheduler(steps),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts = {
+        "vae": AutoencoderKL(block_out_channels=(8, 8, 8, 8), norm_num_groups=4),
+        "text_encoder": base.text_encoder,
+        "tokenizer": base.tokenizer,
+        "unet": base.unet,
+        "scheduler": base.scheduler(steps),
+    }
+    if base.text_encoder_2 is not None:
+        second = {"text_encoder_2": base.text_encoder_2, "tokenizer_2": base.tokenizer_2}
+        pipeline = StableDiffusionXLPipeline(**parts, **second)
+    else:
+        pipeline = StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -85,7 +85,11 @@ def test_a_layouts_mistakes_are_told_without_torch(folder: Path) -> None:
         "box": ("0.45, 0.95", "0.01, 1.95", "needs 0 <= x0 < x1"),
         "size": ("width: 128", "width: 100", "mini needs multiples of 64"),
         "cell": ("0.45, 0.95", "0.06, 0.06", "holds no whole cell of the 8 x 4 guidance grid"),
-        "untrained": ("dog", "cat", "not trained yet: cat; run: toolkit train concept=cat"),
+        "untrained": (
+            "dog",
+            "cat",
+            "yet: cat (looked in outputs/concepts/mini); run: toolkit train concept=cat",
+        ),
     }
     for name, (old, new, _) in changes.items():
         (folder / f"{name}.yaml").write_text(LAYOUT.replace(old, new))
@@ -124,10 +128,38 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         "evaluate layout=one.yaml judge=mini model.path=a/b model.name=mini": "holds no scorer",
         "fuse concepts=dog,cat": "not trained yet: cat",
         "export cat format=kohya": "no concept file",
+        "layouts export format=xml": "format=xml: expected one of json",
+        "evaluate layout=one.yaml methods=[] pictures.x=nowhere": "there is no such folder",
         "import one.yaml concept=dog": "is there already",
     }  # fmt: skip
     for (code, said), (command, wanted) in zip(told(folder, *cases), cases.items(), strict=True):
         assert code == 2 and wanted in said and said.count("\n") == 1, (command, said)
+
+
+def test_concepts_are_looked_for_where_they_are_said_to_be(folder: Path) -> None:
+    (folder / "outputs/concepts").rename(folder / "mine")
+    commands = ("compose layout=one.yaml", "sample concept=dog", "evaluate layout=one.yaml")
+    commands += ("fuse concepts=dog,cat",)
+    said_of = dict(zip(commands, told(folder, *commands), strict=True))
+    for command in commands:
+        code, said = said_of[command]
+        assert code == 2 and "(looked in outputs/concepts/mini)" in said, said
+    there = told(
+        folder, *(f"{command} concepts_dir=mine width=3" for command in commands[1:2]),
+        "fuse concepts=dog,cat concepts_dir=mine", "import one.yaml concept=dog concepts_dir=mine",
+    )  # fmt: skip
+    assert "not trained" not in there[0][1] and "pixels" in there[0][1]
+    assert (
+        "not trained yet: cat (looked in mine/mini); run: toolkit train concept=cat" in there[1][1]
+    )
+    assert there[1][1].endswith("concepts_dir=mine\n")
+    assert "mine/mini/dog.safetensors is there already" in there[2][1]
+
+
+def test_a_sample_that_does_not_name_its_concept_is_told_of_its_prompt(folder: Path) -> None:
+    ((code, said),) = told(folder, "sample concept=dog prompt=grass")
+    assert code == 2
+    assert said == "toolkit: prompt=grass does not name the concept: write <dog> in it\n"
 
 
 def test_help_of_everything_is_told_without_torch(folder: Path) -> None:

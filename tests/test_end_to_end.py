@@ -9,6 +9,8 @@ from PIL import Image
 
 from toolkit.cli import main
 from toolkit.concept import load_concept
+from toolkit.concept.stored import images_in
+from toolkit.config.lookup import images_of
 
 LAYOUT = """
 name: twins
@@ -185,6 +187,15 @@ def test_the_judge_of_cleanliness_makes_what_it_compares_with(
     assert "judge clean" in shown and "single" not in shown
 
 
+def test_a_concept_remembers_the_images_it_was_trained_from(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # without YAML, and from another folder than it was trained in
+    (file,) = (trained / "out/concepts").rglob("rex.safetensors")
+    assert images_of("rex", images_in(file)) == trained / "pictures"
+    assert load_concept(file).class_word == "dog"
+
+
 def test_evaluating_without_the_concepts_images_says_where_to_put_them(
     trained: Path,
     tmp_path: Path,
@@ -192,14 +203,20 @@ def test_evaluating_without_the_concepts_images_says_where_to_put_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert evaluate(trained) == 2
-    assert "configs/concept/rex.yaml" in capsys.readouterr().err
+    (trained / "pictures").rename(trained / "elsewhere")
+    try:
+        assert evaluate(trained) == 2
+    finally:
+        (trained / "elsewhere").rename(trained / "pictures")
+    said = capsys.readouterr().err
+    assert f"({trained / 'pictures'}, which it was trained from, is gone)" in said
+    assert "configs/concept/rex.yaml" in said
 
 
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (("rex", "max"), (), "not trained yet: max; run: toolkit train concept=max"),
+        (("rex", "max"), (), "); run: toolkit train concept=max"),
         (("0.45, 0.95", "0.06, 0.95"), (), "holds no whole cell"),
         (("256", "250"), (), "multiples of 64"),
         (("two dogs", "grass " * 90), (), "lost: "),

@@ -247,10 +247,17 @@ def test_what_is_wrong_is_one_line_before_anything_is_made(
 def test_close_boxes_are_remarked_as_the_command_does(
     base: Base, pair: list[Concept], layout: Layout, caplog: pytest.LogCaptureFixture
 ) -> None:
-    near = replace(layout.regions[1], box=(0.3, 0.2, 0.95, 0.9))
-    touching = replace(layout, regions=(layout.regions[0], near))
-    list(compose_steps(touching, pair, base, method="prompt_only", steps=1))
-    assert "less than a cell apart" in caplog.text
+    left = layout.regions[0]
+    for start, said in ((0.3, "overlap;"), (left.box[2], "are less than a cell apart;")):
+        near = replace(layout.regions[1], box=(start, 0.2, 0.95, 0.9))
+        caplog.clear()
+        list(
+            compose_steps(
+                replace(layout, regions=(left, near)), pair, base, method="prompt_only", steps=1
+            )
+        )
+        (told,) = [text for text in caplog.messages if "the boxes of" in text]
+        assert said in told
 
 
 def test_training_in_a_thread_gives_the_concept(

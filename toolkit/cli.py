@@ -18,21 +18,26 @@ from toolkit.config.commands import (
     EXPORT,
     FUSE,
     IMPORT,
+    LAYOUTS,
     SAMPLE,
     TRAIN,
+    UI,
     Shape,
     read_compose,
     read_evaluate,
     read_export,
     read_fuse,
     read_import,
+    read_layouts,
     read_sample,
     read_train,
+    read_ui,
 )
 from toolkit.config.help import describe, describe_groups
 from toolkit.config.lookup import choices
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import DISK_IS_FULL
+from toolkit.processes import is_first_process
 from toolkit.text.suggest import nearest
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -57,7 +62,8 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: done, 1: failed while running, 2: wrong input, 130: interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    level = logging.INFO if is_first_process() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
             stream.reconfigure(errors="backslashreplace")
@@ -160,6 +166,13 @@ def _evaluate(arguments: Sequence[str]) -> int:
     return code
 
 
+def _layouts(arguments: Sequence[str]) -> int:
+    config = read_layouts(arguments)
+    path = _light("toolkit.evaluation.exported_layouts", "export_layouts")(config)
+    _say(f"layouts: {path}")
+    return DONE
+
+
 def _import(arguments: Sequence[str]) -> int:
     config = read_import(arguments)
     _light("toolkit.exchange", "check_import")(config)
@@ -186,6 +199,13 @@ def _fuse(arguments: Sequence[str]) -> int:
     if path is None:
         path = _entry("toolkit.fusion.run", "fuse_concepts")(config)
     _say(f"{config.fused_name}: {path}")
+    return DONE
+
+
+def _ui(arguments: Sequence[str]) -> int:
+    config = read_ui(arguments)
+    chosen = [typed for typed in arguments if typed.startswith(("model=", "model."))]
+    _light("toolkit.ui.serve", "serve")(config, chosen)
     return DONE
 
 
@@ -218,6 +238,13 @@ COMMANDS = {
         EVALUATE,
         _evaluate,
     ),
+    "layouts": Command(
+        "write layouts for other programs, whose pictures toolkit evaluate can score",
+        ("toolkit layouts export format=json layout=scene1,scene2 seeds=8 out=layouts.json",),
+        LAYOUTS,
+        _layouts,
+        "export ",
+    ),
     "sample": Command(
         "make pictures of one trained concept alone",
         ('toolkit sample concept=dog prompt="<dog> on the beach" seeds=8',),
@@ -249,6 +276,12 @@ COMMANDS = {
         ),
         FUSE,
         _fuse,
+    ),
+    "ui": Command(
+        "open a page on which layouts are drawn and made",
+        ("toolkit ui", "toolkit ui model=sd15 port=9000", "toolkit ui host=0.0.0.0"),
+        UI,
+        _ui,
     ),
 }
 
@@ -305,7 +338,7 @@ def _show(text: str, code: int = DONE) -> int:
 
 def _say(line: str) -> None:
     """Print from the first process only, where a command runs in several."""
-    if all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+    if is_first_process():
         print(line)
 
 

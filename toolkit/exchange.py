@@ -13,6 +13,7 @@ from toolkit.errors import InputError
 from toolkit.files import check_writable
 
 if TYPE_CHECKING:
+    from toolkit.backbones import Base
     from toolkit.concept.formats.write import Written
 
 
@@ -21,7 +22,7 @@ def check_import(config: ImportConfig) -> Path:
 
     Raises InputError when a concept of that name is there already, or the base is none.
     """
-    path = concept_path(config.output_dir, config.model.name, config.name)
+    path = concept_path(config.concepts_folder, config.model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
     if recipe_in(config.file) == CONES2:
@@ -36,9 +37,9 @@ def check_import(config: ImportConfig) -> Path:
 
 def check_export(config: ExportConfig) -> Path:
     """Where the concept is kept. Raises InputError when it is not there."""
-    path = concept_path(config.output_dir, config.model.name, config.concept)
+    path = concept_path(config.concepts_folder, config.model.name, config.concept)
     check_writable(config.target.parent, "output_dir" if config.to is None else "to")
-    other = concept_path(config.output_dir, config.model.name, config.concept, CONES2)
+    other = concept_path(config.concepts_folder, config.model.name, config.concept, CONES2)
     if not path.is_file() and other.is_file():
         raise InputError(
             f"{config.concept} was trained by recipe=cones2 only, which other programs' formats "
@@ -49,9 +50,10 @@ def check_export(config: ExportConfig) -> Path:
     return path
 
 
-def import_concept(config: ImportConfig) -> Path:
+def import_concept(config: ImportConfig, base: "Base | None" = None) -> Path:
     """Read a file that others made, check it against the base, and keep it as a concept.
 
+    base: the config's, where it is loaded already.
     Raises InputError for a file that cannot be read or does not fit, or when a concept of that name
     is there already.
     """
@@ -60,7 +62,13 @@ def import_concept(config: ImportConfig) -> Path:
     from toolkit.concept.formats.read import read_foreign
 
     path, model = check_import(config), config.model
-    base = load_base(model.path, model.name, guidance_downscale=model.guidance_downscale)
+    base = base or load_base(
+        model.path,
+        model.name,
+        guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
+    )
     concept = read_foreign(
         config.file,
         config.name,

@@ -48,6 +48,12 @@ def from_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def from_anywhere(path: Path) -> str:
+    """`path` as it is found from every working directory: below the home folder as `~/...`."""
+    whole, home = path.resolve(), Path.home()
+    return f"~/{whole.relative_to(home)}" if whole.is_relative_to(home) else str(whole)
+
+
 def is_file_here(path: Path) -> bool:
     """Whether `path` is a file; a name that no file can have is none."""
     try:

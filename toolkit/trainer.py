@@ -58,12 +58,14 @@ class CheckedTrainer:
     precision: as Lightning calls what is used, which may be another than was typed.
     processes: how many work together, on all nodes.
     remarks: what is not used, or otherwise than asked.
+    device: of this process.
     """
 
     used: Mapping[str, Any]
     precision: str
     processes: int
     remarks: tuple[str, ...]
+    device: torch.device
 
     def make(self, **ours: Any) -> Trainer:
         """A Trainer with what was typed, and what the command sets itself (`ours`).
@@ -105,7 +107,15 @@ def check_trainer(typed: Mapping[str, Any], work: Work) -> CheckedTrainer:
         precision=str(trainer.precision),
         processes=trainer.num_devices * trainer.num_nodes,
         remarks=tuple(remarks),
+        device=trainer.strategy.root_device,
     )
+
+
+def told_of(trainer: Trainer, precision: str) -> str:
+    """Where a Trainer works, and how: `cpu, 32-true`, `2 processes on cuda, bf16-mixed`."""
+    kind = trainer.strategy.root_device.type
+    together = f"{trainer.world_size} processes on " if trainer.world_size > 1 else ""
+    return f"{together}{kind}, {precision}"
 
 
 def _construct(typed: Mapping[str, Any], ours: Mapping[str, Any]) -> Trainer:

@@ -13,6 +13,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
     StableDiffusionPipeline,
 )
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -44,6 +45,7 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
     pipeline.text_encoder.save_pretrained(fresh / "text_encoder", max_shard_size=SHARD)
     pipeline.tokenizer.save_pretrained(fresh / "tokenizer")
     pipeline.scheduler.save_pretrained(fresh / "scheduler")
+    write_for_earlier_transformers(fresh)
     pipeline.save_config(fresh)
     if (work / "scorer").exists():
         shutil.copytree(work / "scorer", fresh / "scorer")
@@ -56,6 +58,26 @@ def publish(painter: Painter, work: Path, folder: Path) -> None:
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def write_for_earlier_transformers(folder: Path) -> None:
+    """Let transformers 4 read what transformers 5 saved, which still reads it as well.
+
+    It wants the vocabulary in two files, and `text_model.` before the names of tensors, as
+    Stable Diffusion has them: without that it starts from random weights, with a warning only.
+    """
+    vocabulary = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer" / "vocab.json").write_text(
+        json.dumps(vocabulary["vocab"], ensure_ascii=False) + "\n"
+    )
+    merges = "".join(f"{' '.join(pair)}\n" for pair in vocabulary["merges"])
+    (folder / "tokenizer" / "merges.txt").write_text(f"#version: 0.2\n{merges}")
+    for file in (folder / "text_encoder").glob("*.safetensors"):
+        tensors = {
+            f"text_model.{name.removeprefix('text_model.')}": tensor
+            for name, tensor in load_file(file).items()
+        }
+        save_file(tensors, file, {"format": "pt"})
 
 
 def forget_origin(config: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 MINI = Path(__file__).resolve().parents[2] / "toolkit" / "assets" / "mini"
 
@@ -31,6 +32,15 @@ def test_it_samples_without_our_code(
 def test_text_encoder_and_unet_load_in_float32(pipeline: StableDiffusionPipeline) -> None:
     assert pipeline.text_encoder.dtype == torch.float32
     assert pipeline.unet.dtype == torch.float32
+
+
+def test_transformers_4_finds_what_transformers_5_reads() -> None:
+    told = json.loads((MINI / "tokenizer" / "tokenizer.json").read_text())["model"]
+    assert json.loads((MINI / "tokenizer" / "vocab.json").read_text()) == told["vocab"]
+    merges = (MINI / "tokenizer" / "merges.txt").read_text().splitlines()[1:]
+    assert [line.split(" ") for line in merges] == told["merges"]
+    names = load_file(MINI / "text_encoder" / "model.safetensors")
+    assert all(name.startswith("text_model.") for name in names)
 
 
 def test_it_has_sixteen_cross_attention_layers(pipeline: StableDiffusionPipeline) -> None:

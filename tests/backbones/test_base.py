@@ -24,8 +24,9 @@ def test_a_copy_of_a_base_is_locked_by_itself(tiny_base: Base) -> None:
 @torch.no_grad()
 def test_prompts_without_a_concept_are_heard_alike_by_all_layers(tiny_base: Base) -> None:
     prompts = [tiny_base.tokenise(text) for text in ("a dog", "a cat", "a dog")]
-    found = tiny_base.encode_prompts(prompts)
-    assert found.shape == (3, *tiny_base.embedding_shape[:1], 77, tiny_base.embedding_shape[1])
+    found = tiny_base.encode_prompts(prompts).hidden
+    ((layers, width),) = tiny_base.embedding_shapes.values()
+    assert found.shape == (3, layers, 77, width)
     assert torch.equal(found[0], found[2]) and not torch.allclose(found[0], found[1])
     assert all(torch.equal(found[:, 0], found[:, layer]) for layer in range(16))
 

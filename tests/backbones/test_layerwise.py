@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, CrossAttentionMaps
+from toolkit.backbones import Base, CrossAttentionMaps, Encodings
 
 
 def generator() -> torch.Generator:
@@ -10,7 +10,7 @@ def generator() -> torch.Generator:
 
 def output(base: Base, encodings: Tensor) -> Tensor:
     latents = torch.randn(len(encodings), 4, 8, 8, generator=generator())
-    return base.predict(latents, torch.tensor(500), encodings)
+    return base.predict(latents, torch.tensor(500), Encodings(encodings))
 
 
 @torch.no_grad()

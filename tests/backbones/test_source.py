@@ -13,6 +13,7 @@ import toolkit
 from toolkit.backbones import load_base, source
 from toolkit.cli import main
 from toolkit.config.lookup import training_arguments
+from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -53,8 +54,9 @@ def set_index(folder: Path, **change: object) -> None:
     ("change", "family"),
     [
         ({"_class_name": "StableDiffusionXLPipeline",
+          "text_encoder": [None, None],
           "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]},
-         "a Stable Diffusion XL model"),
+         "a Stable Diffusion XL refiner model"),
         ({"_class_name": "FluxPipeline", "unet": None, "transformer": ["diffusers", "Flux"]},
          "a Flux model"),
         ({"_class_name": "StableDiffusion3Pipeline", "transformer": ["diffusers", "SD3"]},
@@ -68,7 +70,7 @@ def test_a_folder_of_another_family_is_refused_by_its_name(
 ) -> None:
     set_index(model, **change)
     assert f"is {family} (" in refused(model)
-    assert "only Stable Diffusion 1.x can be used as a base" in refused(model)
+    assert "only Stable Diffusion 1.x, 2.x and XL can be used as a base" in refused(model)
 
 
 def test_a_unet_that_reads_other_text_or_channels_is_refused(model: Path) -> None:
@@ -112,7 +114,7 @@ def test_a_truncated_file_of_weights_is_one_line(model: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["conditioner.embedders.0.x", "model.diffusion_model.x"], "Stable Diffusion XL"),
+        (["conditioner.embedders.0.model.x", "model.diffusion_model.x"], "refiner"),
         (["model.diffusion_model.joint_blocks.0.x"], "Stable Diffusion 3"),
         (["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"], "Flux"),
         (["blocks.0.cross_attn.k.weight"], "Wan"),
@@ -172,11 +174,13 @@ def test_the_advice_for_an_untrained_concept_names_the_same_base(
 
 
 def test_what_to_type_for_a_concept_and_a_base() -> None:
-    hub_id, here = "stable-diffusion-v1-5/stable-diffusion-v1-5", Path("outputs")
+    hub_id, here = "stable-diffusion-v1-5/stable-diffusion-v1-5", Folders()
     mini = str(Path(toolkit.__file__).parent / "assets" / "mini")
-    assert training_arguments(["dog", "cat"], "mini", mini, here) == "concept=dog,cat"
-    assert training_arguments(["dog"], "sd15", hub_id, here) == "concept=dog model=sd15"
-    mine = training_arguments(["dog"], "my model", "/a/my model", Path("x y"))
-    assert mine == "concept=dog 'model.path=/a/my model' 'output_dir=x y'"
-    named = training_arguments(["dog"], "mine", "/a/b", here)
+    assert training_arguments(["dog", "cat"], ModelConfig("mini", mini), here) == "concept=dog,cat"
+    known = training_arguments(["dog"], ModelConfig("sd15", hub_id), here)
+    assert known == "concept=dog model=sd15"
+    away = Folders(output_dir=Path("x y"), concepts_dir=Path("mine"))
+    mine = training_arguments(["dog"], ModelConfig("my model", "/a/my model"), away)
+    assert mine == "concept=dog 'model.path=/a/my model' 'output_dir=x y' concepts_dir=mine"
+    named = training_arguments(["dog"], ModelConfig("mine", "/a/b"), here)
     assert named == "concept=dog model.path=/a/b model.name=mine"

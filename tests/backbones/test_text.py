@@ -1,12 +1,14 @@
 """Prompts with concepts in them, encoded as the base itself would."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from toolkit.backbones import Base, load_base
-from toolkit.backbones.unet.text import encode, encode_layerwise, tokenise
+from toolkit.backbones import Base, Part, TokenisedPrompt, load_base
+from toolkit.backbones.unet.text import tokenise
 from toolkit.errors import InputError
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "model"
@@ -16,6 +18,13 @@ WORDS = ("<dog1>", "<dog2>")
 @pytest.fixture(scope="module")
 def base() -> Base:
     return load_base(REFERENCE, "reference", guidance_downscale=4)
+
+
+def heard(
+    base: Base, prompts: Sequence[TokenisedPrompt], embeddings: Tensor | None = None
+) -> Tensor:
+    given = None if embeddings is None else {Part.TEXT_ENCODER: embeddings}
+    return base.encode_prompts(prompts, given).hidden
 
 
 def test_a_plain_prompt_is_tokenised_as_the_tokenizer_does(base: Base) -> None:
@@ -42,10 +51,10 @@ def test_words_beyond_the_window_are_named(base: Base) -> None:
 def test_layerwise_encodings_use_each_layers_own_embedding(base: Base) -> None:
     prompt = tokenise("a <dog1> <dog2>, sitting", base.tokenizer, WORDS)
     embeddings = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0))
-    found = encode_layerwise(base.text_encoder, [prompt, prompt], embeddings)
+    found = heard(base, [prompt, prompt], embeddings)
     assert found.shape == (2, 16, 77, 32)
     same = embeddings[:, :1].expand(-1, 16, -1)
-    alike = encode_layerwise(base.text_encoder, [prompt], same)
+    alike = heard(base, [prompt], same)
     assert torch.allclose(alike[0, 0], alike[0, 15])
     assert torch.allclose(alike[0, 0], found[0, 0], atol=1e-6)
     assert not torch.allclose(found[0, 0], found[0, 15], atol=1e-3)
@@ -57,9 +66,9 @@ def test_embeddings_equal_to_the_tables_change_nothing(base: Base) -> None:
     token = plain.ids[1]
     prompt = tokenise("<dog1>", base.tokenizer, WORDS)
     embeddings = table[token].expand(1, 16, -1)
-    found = encode_layerwise(base.text_encoder, [prompt], embeddings)[0, 3]
+    found = heard(base, [prompt], embeddings)[0, 3]
     ids = (plain.ids[0], token, plain.ids[-1], *plain.ids[-1:] * 74)
-    expected = encode(base.text_encoder, [type(plain)(ids, (), "")])[0]
+    expected = heard(base, [type(plain)(ids, (), "", 2)])[0, 0]
     assert torch.allclose(found, expected, atol=1e-6)
 
 

@@ -107,6 +107,13 @@ def work(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+def last_of_bar(said: str) -> str:
+    """What the progress bar showed at the end."""
+    return [
+        line for line in said.replace("\r", "\n").splitlines() if "step" in line and "|" in line
+    ][-1]
+
+
 def pictures(folder: Path) -> dict[str, str]:
     """The hash of each finished picture."""
     rows = parquet.read_table(folder / "out/compose/lora_composer/manifest.parquet").to_pylist()
@@ -120,6 +127,13 @@ def test_two_processes_make_every_picture_once_and_a_rerun_only_what_is_missing(
     folder = work / "out/compose/lora_composer"
     made = compose(work, tiny_base_folder, "seeds=2", *TWO)
     assert made.returncode == 1, made.stderr
+    assert (
+        made.stderr.count(": 4 layouts, 8 pictures to make, 2 steps each; 2 processes on cpu") == 1
+    )
+    assert made.stderr.count("line 2 is left out") == 1
+    listed = f"{len(WRONG)} lines left out: all are listed in {folder / 'failures.jsonl'}\n"
+    assert made.stderr.count(listed) == 1
+    assert "16/16" in last_of_bar(made.stderr) and "done=8, failed=0" in last_of_bar(made.stderr)
     both = pictures(work)
     assert set(both) == {f"{name}/{seed}" for name in ("l0", "l1", "l2", "tall") for seed in (0, 1)}
     rows = parquet.read_table(folder / "manifest.parquet").to_pylist()
@@ -265,3 +279,6 @@ def test_a_signal_to_the_first_process_ends_both_and_loses_nothing(
     made = list(results.rglob("0.json"))
     assert 1 <= len(made) < 40
     assert all(json.loads(path.read_text())["sha256"] for path in made)
+    if sent is signal.SIGINT:
+        assert set(pictures(tmp_path)) == {f"{path.parent.name}/0" for path in made}
+        assert f"{len(made)} of 40 pictures are there; the same command" in said.decode()

@@ -118,6 +118,37 @@ def test_a_picture_that_fails_for_any_reason_is_told_and_the_others_are_made(
     assert ("trace" in entry) == isinstance(error, TypeError | KeyError | OSError)
 
 
+def test_the_bar_ends_with_what_was_made_and_what_has_failed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_seed(monkeypatch, 1, ValueError("no"))
+    assert run("seeds=4", "batch_size=4", "figures=false") == 1
+    last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
+    assert "4/4" in last and "done=3, failed=1" in last, last
+    assert run("seeds=9", "batch_size=2", "trainer.limit_predict_batches=1") == 1
+    last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
+    assert "2/6" in last and "done=1, failed=1" in last, last
+
+
+def test_a_run_says_what_it_will_do_and_where_what_failed_is_listed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "many.jsonl").write_text("\n".join([scene(), "{", scene("b")]))
+    assert run("seeds=2") == 0
+    assert (
+        "lora_composer on tiny: 1 layout, 2 pictures to make, 1 step each; cpu, 32-true, 1 at "
+        in (caplog.text)
+    )
+    assert "failures.jsonl" not in caplog.text
+    fail_seed(monkeypatch, 1, ValueError("no"))
+    assert run("layouts=many.jsonl", "seeds=2", "batch_size=3") == 1
+    assert "2 layouts, 2 pictures to make (2 of 4 pictures are there already)" in caplog.text
+    assert "3 at once" in caplog.text
+    listed = "outputs/compose/lora_composer/failures.jsonl"
+    assert f"1 line left out and 1 picture not made: all are listed in {listed}" in caplog.text
+    assert len((tmp_path / listed).read_text().splitlines()) == 2
+
+
 def test_of_many_failures_the_first_few_are_told_and_the_rest_counted(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -297,6 +297,44 @@ def test_plain_diffusers_makes_our_picture_of_what_we_export(
     assert (pictures - without).abs().max() > 8 / 255
 
 
+def test_diffusers_calls_an_export_by_the_concepts_own_word(
+    dog: Concept, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    lora, inversion = write_foreign(dog, Format.DIFFUSERS, tmp_path / "dog.safetensors").files
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None)
+    known = len(pipe.tokenizer)
+    pipe.load_lora_weights(lora)
+    pipe.load_textual_inversion(inversion)
+    prompt = pipe.maybe_convert_prompt("<dog> on grass", pipe.tokenizer)
+    assert prompt == "<dog> <dog>_1 on grass"
+    ids = pipe.tokenizer(prompt).input_ids[1:3]
+    assert ids == [known, known + 1]
+    rows = pipe.text_encoder.get_input_embeddings().weight[ids]
+    assert torch.allclose(rows, dog.embeddings.float().mean(dim=1))
+
+
+def test_an_exports_embedding_file_is_found_beside_it(
+    dog: Concept, tiny_base: Base, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    named = replace(dog, name="style_lora_2")  # a word that reads as a key of a LoRA
+    lora, inversion = write_foreign(named, Format.KOHYA, tmp_path / "x.safetensors").files
+    read = read_foreign(lora, "rex", tiny_base)
+    assert read.token_names == ("<rex1>", "<rex2>")
+    assert torch.allclose(read.embeddings[:, 0], dog.embeddings.float().mean(dim=1))
+    assert f"{inversion}, which lies beside it" in caplog.text
+    caplog.clear()
+    assert read_foreign(lora, "rex", tiny_base, trigger="sks dog").expand("<rex>") == "sks dog"
+    assert f"{inversion} lies beside it and is not used" in caplog.text
+
+
+def test_exports_of_earlier_versions_come_in(dog: Concept, tiny_base: Base, tmp_path: Path) -> None:
+    lora, inversion = write_foreign(dog, Format.DIFFUSERS, tmp_path / "x.safetensors").files
+    save_file({"emb_params": torch.ones(2, 32)}, inversion)
+    read = read_foreign(lora, "rex", tiny_base)
+    assert torch.equal(read.embeddings, torch.ones(2, 16, 32))
+
+
 def test_a_background_that_changes_every_map_is_as_if_merged(tiny_base: Base) -> None:
     trained = with_lora(tiny_base, rank=4, alpha=4)
     changes = changes_of(trained.unet)

@@ -72,9 +72,10 @@ def test_what_cannot_be_used_is_refused_with_its_reason(
 
 
 def test_a_lora_without_words_asks_for_them(dog: Concept, tiny_base: Base, tmp_path: Path) -> None:
-    file = write_foreign(dog, Format.KOHYA, tmp_path / "dog.safetensors").files[0]
+    lora, inversion = write_foreign(dog, Format.KOHYA, tmp_path / "dog.safetensors").files
+    inversion.unlink()
     with pytest.raises(InputError, match="trigger="):
-        read_foreign(file, "x", tiny_base)
+        read_foreign(lora, "x", tiny_base)
 
 
 def test_words_for_a_concept_that_has_embeddings_are_a_mistake(tiny_base: Base) -> None:

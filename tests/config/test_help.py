@@ -54,11 +54,11 @@ def test_help_of_a_method_shows_only_its_keys(capsys: pytest.CaptureFixture[str]
         ("export dog", "(diffusers, kohya, mix_of_show)"),
         ("compose", "(published, paper, balanced)"),
         ("compose", "Who draws: lora_composer, prompt_only, merge"),
-        ("compose", "(csv, wandb, none)"),
+        ("train concept=dog", "(csv, wandb, tensorboard, none)"),
         ("compose", "(float32, float16, bfloat16)"),
         ("fuse", "(closed_form, lbfgs)"),
         ("fuse", "(dpm, ddim)"),
-        ("evaluate", "clip, mini, imagenet, clean or a CLIP's path"),
+        ("evaluate", "clip, dinov2, mini, imagenet, clean or a CLIP's or DINOv2's path"),
     ],
 )
 def test_help_lists_the_choices_of_a_key(

@@ -1,14 +1,18 @@
-"""A judge that sees colours only, so that the right answer of every score is known."""
+"""A judge that sees colours only, so that the right answer of every score is known; and a folder
+in which whole evaluations run on the tiny base."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from evaluations import Work
 from PIL import Image
 from torch import Tensor
 
+from toolkit.concept import Concept
 from toolkit.evaluation.references import Reference
 
 COLOURS = {"dog": "red", "cat": "lime", "fox": "blue"}
@@ -19,6 +23,7 @@ class ColourJudge:
 
     name = "colour"
     tells_presence = True
+    tells_collapse = False
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         means = np.stack([np.asarray(p.convert("RGB")).mean(axis=(0, 1)) for p in pictures])
@@ -52,3 +57,8 @@ def references() -> dict[str, tuple[Reference, ...]]:
         name: tuple(Reference(drawn(colour, box, (64, 64)), box) for box in boxes)
         for name, colour in COLOURS.items()
     }
+
+
+@pytest.fixture
+def work(tmp_path: Path, tiny_base_folder: Path, concepts: dict[str, Concept]) -> Work:
+    return Work(tmp_path, tiny_base_folder, concepts)

@@ -27,7 +27,7 @@ def singles() -> dict[str, list[Image.Image]]:
     base = load_base(MINI, "mini", guidance_downscale=2)
     return {
         name: [as_drawn(image, base, 128).image for image in images]
-        for name, images in read_references(NAMES).items()
+        for name, images in read_references(dict.fromkeys(NAMES, Path())).items()
     }
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Dinov2Model
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from toolkit.errors import InputError
@@ -76,6 +77,56 @@ def test_clip_scores_pictures_and_texts_as_transformers_does(clip_folder: Path) 
 def test_any_clip_can_judge_by_its_path(clip_folder: Path) -> None:
     judge = load_judge(str(clip_folder), "nowhere")
     assert judge.images([Image.new("RGB", (50, 80))]).norm().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DINOv2 with random weights, saved as its checkpoint is."""
+    folder = tmp_path_factory.mktemp("dinov2")
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    PROCESSOR.save_pretrained(folder)
+    return folder
+
+
+PROCESSOR = BitImageProcessorPil(
+    size={"shortest_edge": 64},
+    crop_size={"height": 56, "width": 56},
+    image_mean=[0.485, 0.456, 0.406],
+    image_std=[0.229, 0.224, 0.225],
+)
+
+
+def test_dinov2_is_known_by_its_config_and_sees_as_transformers_does(dinov2_folder: Path) -> None:
+    judge = load_judge(str(dinov2_folder), "nowhere")
+    photo = Image.open(PHOTO).convert("RGB")
+    pictures = [photo, photo.rotate(90, expand=True)]
+    model = Dinov2Model.from_pretrained(dinov2_folder).eval()
+    with torch.no_grad():
+        pixels = PROCESSOR(pictures, return_tensors="pt").pixel_values
+        expected = model(pixel_values=pixels).last_hidden_state[:, 0]
+    expected = torch.nn.functional.normalize(expected, dim=-1)
+    assert (judge.images(pictures) * expected).sum(dim=-1).min() > 0.995
+    assert judge.tells_collapse and judge.texts(["a dog"]) is None
+
+
+def test_a_broken_dinov2_is_told_in_one_line(dinov2_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((dinov2_folder / "config.json").read_text())
+    with pytest.raises(InputError, match="cannot load the DINOv2"):
+        load_judge(str(tmp_path), "nowhere")
+
+
+def test_many_pictures_are_embedded_as_each_alone(clip_folder: Path) -> None:
+    judge = load_judge(str(clip_folder), "nowhere")
+    colours = np.random.default_rng(0).integers(0, 255, (150, 3))
+    pictures = [Image.new("RGB", (40, 30), tuple(map(int, colour))) for colour in colours]
+    together = judge.images(pictures)
+    alone = torch.cat([judge.images([pictures[index]]) for index in (0, 63, 64, 149)])
+    assert len(together) == 150
+    assert torch.allclose(together[[0, 63, 64, 149]], alone, atol=1e-5)
 
 
 def test_a_clip_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from toolkit.backbones import load_base
 from toolkit.concept import Concept
 from toolkit.evaluation.calibration import calibrate, embed_references
 from toolkit.evaluation.judges import Judge
-from toolkit.evaluation.picture import RegionScores, score_picture
+from toolkit.evaluation.picture import RegionScores, score_pictures
 from toolkit.evaluation.references import Reference, as_drawn
 from toolkit.layout.layout import Layout, Region
 
@@ -49,7 +49,8 @@ def scores(
     seen = embed_references(judge, references, references)
     calibration = calibrate(judge, references, seen)
     concepts = {name: concept(name) for name in LAYOUT.concepts}
-    found = score_picture(judge, folder / "0.png", LAYOUT, concepts, seen, calibration)
+    shown = [(folder / "0.png", LAYOUT)]
+    (found,) = score_pictures(judge, shown, concepts, seen, calibration)
     return {score.concept: score for score in found}
 
 
@@ -101,9 +102,59 @@ def test_a_judge_of_similarity_alone_scores_nothing_else(
     full = scores(judge, references, tmp_path, ("red", LEFT), ("lime", RIGHT))
     seen = embed_references(judge, references, references)
     concepts = {name: concept(name) for name in LAYOUT.concepts}
-    for score in score_picture(judge, tmp_path / "0.png", LAYOUT, concepts, seen, None):
+    shown = [(tmp_path / "0.png", LAYOUT)]
+    (found,) = score_pictures(judge, shown, concepts, seen, None)
+    for score in found:
         assert (score.vanished, score.confused, score.placement) == (None, None, None)
         assert score.image_similarity == full[score.concept].image_similarity
+
+
+def test_many_pictures_are_scored_as_each_alone(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    """More than are embedded together, of two layouts in turn."""
+    one = replace(LAYOUT, name="one", regions=LAYOUT.regions[:1])
+    shown = []
+    for number in range(20):
+        colour = ("red", "lime", "blue")[number % 3]
+        picture = Image.new("RGB", (LAYOUT.width, LAYOUT.height), "black")
+        picture.paste(Image.new("RGB", (36, 48), colour), LEFT[:2])
+        picture.save(tmp_path / f"{number}.png")
+        shown.append((tmp_path / f"{number}.png", (LAYOUT, one)[number % 2]))
+    seen = embed_references(judge, references, references)
+    concepts = {name: concept(name) for name in LAYOUT.concepts}
+    calibration = calibrate(judge, references, seen)
+    together = list(score_pictures(judge, shown, concepts, seen, calibration))
+    assert [len(scores) for scores in together] == [2, 1] * 10
+    for picture_and_layout, found in zip(shown, together, strict=True):
+        alone = score_pictures(judge, [picture_and_layout], concepts, seen, calibration)
+        assert next(alone) == found
+
+
+def test_what_vanished_or_is_confused_has_collapsed(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    found = scores(judge, references, tmp_path, ("red", LEFT))
+    assert (found["dog"].collapsed, found["cat"].collapsed) == (False, True)
+    swapped = scores(judge, references, tmp_path, ("lime", LEFT), ("red", RIGHT))
+    assert swapped["dog"].collapsed and swapped["cat"].collapsed
+    assert found["dog"].scr is None and found["dog"].whole_similarity is None
+
+
+def test_the_subject_collapse_rate_compares_the_whole_picture(
+    judge: Judge, references: References, tmp_path: Path
+) -> None:
+    """A dog that fills the picture looks like a dog, whatever the boxes say."""
+    judge.tells_collapse = True
+    picture = ("red", (0, 0, LAYOUT.width, LAYOUT.height))
+    found = scores(judge, references, tmp_path, picture)
+    whole = Image.new("RGB", (LAYOUT.width, LAYOUT.height), "red")
+    for name, score in found.items():
+        shown = [reference.image for reference in references[name]]
+        cosine = float((judge.images([whole]) @ judge.images(shown).T).mean())
+        assert score.whole_similarity == pytest.approx(cosine, abs=1e-5)
+        assert score.scr == tuple(cosine < line for line in (0.4, 0.5, 0.6))
+    assert found["dog"].whole_similarity > found["cat"].whole_similarity  # type: ignore[operator]
 
 
 def test_a_judge_tells_its_error_rates(judge: Judge, references: References) -> None:
@@ -119,6 +170,7 @@ def test_a_judge_that_cannot_tell_concepts_apart_says_so(references: References)
     class Blind:
         name = "blind"
         tells_presence = True
+        tells_collapse = False
 
         def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
             return torch.ones(len(pictures), 4) / 2

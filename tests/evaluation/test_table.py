@@ -32,7 +32,10 @@ def test_the_file_has_the_promised_columns_and_leaves_out_what_has_no_meaning(
     write_rows([ROW], tmp_path / "scores.csv")
     (line,) = csv.DictReader((tmp_path / "scores.csv").open())
     columns = "method model layout seed concept judge regions image_similarity text_similarity"
-    assert " ".join(line) == f"{columns} vanished confused placement strangeness spoilt outside"
+    more = "collapsed whole_similarity scr_40 scr_50 scr_60"
+    assert (
+        " ".join(line) == f"{columns} vanished confused placement strangeness spoilt outside {more}"
+    )
     assert (line["text_similarity"], line["vanished"], line["confused"]) == ("", "0", "1")
 
 

@@ -57,7 +57,7 @@ REGION = "regions[0]"
             f"{REGION}.box",
             r"four numbers, \[x0, y0, x1, y1\]",
         ),
-        ({"region": {"box": None}}, f"{REGION}.box", "box=null: expected four numbers"),
+        ({"region": {"box": None}}, f"{REGION}.box", "has no place: give one of box, mask"),
         ({"region": {"box": [0, 0, 1, "1"]}}, f"{REGION}.box", "four numbers"),
         ({"region": {"prompt": "a dog, sitting"}}, f"{REGION}.prompt", "write <dog> in it"),
         ({"region": {"boks": 1}}, f"{REGION}.boks", r"unknown key boks \(valid: box, concept"),
@@ -71,12 +71,12 @@ REGION = "regions[0]"
         (
             {"regions": [7]},
             REGION,
-            "region 1: expected keys and values .concept, prompt, box., got 7",
+            "region 1: expected keys and values .concept, prompt., got 7",
         ),
         (
             {"regions": [None]},
             f"{REGION}.concept",
-            "region 1: concept, prompt, box are missing",
+            "region 1: concept, prompt are missing",
         ),
         ({"conditions": False}, "conditions", "expected a list"),
         ({"width": 2**20}, "width", "at most 16384"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_families import write_xl
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part, load_base
 from toolkit.cli import main
 from toolkit.concept import Concept, save_concept
 from toolkit.errors import InputError
@@ -32,10 +33,12 @@ regions:
 
 def learned(name: str, word: str, base: Base, by: float = 1.0) -> Concept:
     generator = torch.Generator().manual_seed(len(name))
-    shape = (len(base.token_ids(word)), base.embedding_shape[1])
+    shape = (len(base.token_ids(word)), base.embedding_shapes[Part.TEXT_ENCODER][1])
     residual = by * torch.randn(shape, generator=generator)
-    nothing = torch.zeros(0, *base.embedding_shape)
-    return Concept(name, nothing, (), {}, {}, word, word, residual=residual)
+    nothing = torch.zeros(0, *base.embedding_shapes[Part.TEXT_ENCODER])
+    return Concept(
+        name, nothing, (), {}, {}, class_word=word, trigger_words=word, residual=residual
+    )
 
 
 @pytest.fixture
@@ -124,10 +127,24 @@ def test_another_recipes_concept_is_refused(
         with_subjects(own, concepts)
     with pytest.raises(InputError, match="dog is of recipe=cones2.*recipe=ed_lora"):
         check(own, reference_base, residuals, "ed_lora")
-    wide = {"dog": Concept("dog", torch.zeros(0, 16, 8), (), {}, {}, "dog", "dog",
-                           residual=torch.zeros(1, 8))}  # fmt: skip
+    wide = {"dog": replace(residuals["dog"], residual=torch.zeros(1, 8))}
     with pytest.raises(InputError, match="width 8"):
         check(own, reference_base, wide, "cones2")
+
+
+def test_a_base_with_two_text_encoders_is_refused_before_a_concept_is_missed(
+    tmp_path: Path, residuals: dict[str, Concept], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_xl(tmp_path / "xl")
+    capsys.readouterr()
+    (tmp_path / "pair.yaml").write_text(LAYOUT.format(first="dog"))
+    typed = [f"layout={tmp_path / 'pair.yaml'}", f"output_dir={tmp_path / 'out'}", "trainer=cpu"]
+    assert main(["compose", "method=cones2", f"model.path={folder}", *typed]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "xl has two (Stable Diffusion XL): take a base of" in said
+    own = layout("a dog", Region("dog", "<dog>", LEFT))
+    with pytest.raises(InputError, match="has two"):
+        check(own, load_base(folder, "xl"), residuals, "cones2")
 
 
 @pytest.fixture
@@ -165,6 +182,10 @@ def test_composing(
     assert run(str(mine), "seeds=[7]") == 0 and run(str(mine), "method=merge", "seeds=[9]") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("toolkit:")]
     assert len(lines) == 2 and "recipe=ed_lora" in lines[0] and "recipe=cones2" in lines[1]
+    text = LAYOUT.replace("box: [0.5, 0, 1, 1]", "polygon: [[0.5, 0], [1, 0], [1, 1]]")
+    (tmp_path / "drawn.yaml").write_text(text.format(first="dog"))
+    assert run("dog", f"layout={tmp_path / 'drawn.yaml'}") == 2
+    assert "method=cones2 knows boxes only" in capsys.readouterr().err
     save_concept(concepts["cat"], folder / "cones2/cat.safetensors")
     assert run() == 2
     assert "cat is of recipe=ed_lora" in capsys.readouterr().err

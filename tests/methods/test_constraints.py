@@ -205,7 +205,7 @@ def test_leaving_keys_out_equals_the_dense_mask_with_overlapping_boxes() -> None
 def test_best_window_is_the_one_with_the_largest_sum() -> None:
     response = torch.zeros(HEIGHT, WIDTH)
     response[2:4, 5:8] = 1
-    assert best_window(response, 2, 3) == (2, 5)
+    assert best_window(response, Cells(0, 2, 0, 3)) == (2, 5)
 
 
 def test_noise_moves_in_whole_guidance_cells_and_later_boxes_win() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part
 from toolkit.backbones.unet.steering import region_weights, steered_probabilities
 from toolkit.concept import Concept
 from toolkit.layout.layout import Layout, Region
@@ -37,8 +37,17 @@ class Following(Recurring):
 
 
 def concept_of(word: str, residual: Tensor, base: Base) -> Concept:
-    nothing = torch.zeros(0, *base.embedding_shape)
-    return Concept(f"own-{word}", nothing, (), {}, {}, word, word, residual=residual[None])
+    nothing = torch.zeros(0, *base.embedding_shapes[Part.TEXT_ENCODER])
+    return Concept(
+        f"own-{word}",
+        nothing,
+        (),
+        {},
+        {},
+        class_word=word,
+        trigger_words=word,
+        residual=residual[None],
+    )
 
 
 @pytest.fixture

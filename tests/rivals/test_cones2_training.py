@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Base
-from toolkit.config.training import Cones2Config
+from toolkit.config.cones2 import Cones2Config
 from toolkit.training import cones2
 from toolkit.training.cones2 import Cones2Training
 from toolkit.training.data import TrainingBatch
@@ -31,7 +31,8 @@ def batch_of(case: Any, step: int) -> TrainingBatch:
     ones = torch.ones(len(latents), 1, *latents.shape[2:])
     timesteps = torch.tensor(case.facts["timesteps"][step])
     unused = torch.zeros(len(latents), dtype=torch.bool)
-    return TrainingBatch(latents, case.tensors[f"noise_{step}"], timesteps, ones, unused, ())
+    noise, weights = case.tensors[f"noise_{step}"], torch.ones(len(latents))
+    return TrainingBatch(latents, noise, timesteps, ones, unused, weights, ())
 
 
 def options_of(facts: dict[str, Any]) -> Cones2Config:
@@ -73,7 +74,8 @@ def test_training(
     assert optimizer.defaults["betas"] == tuple(facts["betas"])
     assert optimizer.defaults["eps"] == facts["eps"]
     for step, logged in enumerate(facts["log"]):
-        losses = training.losses(batch_of(cones2_training_case, step))
+        with reference_base.heard_by_layer():
+            losses = training.losses(batch_of(cones2_training_case, step))
         found = {
             "denoising": losses.denoising,
             "first_norm": losses.start,

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from count_kernels import KernelCounter, count_all, totals
+from count_kernels import count_all, totals
 from torch import Tensor
+
+from toolkit.evaluation.kernels import KernelCounter
 
 
 def counted(work: Callable[[], object]) -> Counter[str]:

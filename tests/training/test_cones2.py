@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from tiny_families import write_sd2, write_xl
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part, load_base
 from toolkit.cli import main
 from toolkit.concept import load_concept, save_concept
 from toolkit.concept.stored import recipe_in
 from toolkit.config import read_train
+from toolkit.config.cones2 import Cones2Config
 from toolkit.config.schema import TrainConfig
-from toolkit.config.training import Cones2Config
 from toolkit.errors import InputError
 from toolkit.library import learning
 from toolkit.training import run
@@ -54,7 +56,7 @@ def test_training_leaves_a_residual_beside_the_other_recipes_concept(
     assert concept.recipe == recipe_in(path) == "cones2"
     assert concept.class_word == concept.call == "dog" and not concept.token_names
     words = len(tiny_base.token_ids("dog"))
-    assert residual_in(path).shape == (words, tiny_base.embedding_shape[1])
+    assert residual_in(path).shape == (words, tiny_base.embedding_shapes[Part.TEXT_ENCODER][1])
     assert concept.training["learning_rate"] == "0.001"
     folder = tmp_path / "outputs/runs/train/tiny/cones2/rex"
     lines = (folder / "metrics.csv").read_text().splitlines()
@@ -155,3 +157,49 @@ def test_the_defaults_are_the_papers() -> None:
     assert isinstance(options, Cones2Config)
     assert (options.steps, options.batch_size, options.learning_rate) == (4000, 1, 5e-6)
     assert (options.start_weight, options.rest_weight, options.weight_decay) == (1e-2, 1e-3, 1e-2)
+
+
+def test_stable_diffusion_2_learns_it_and_draws_it(
+    cones2: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_sd2(tmp_path / "second")
+    config = cones2(sample_every_steps=4)
+    path = train(replace(config, model=replace(config.model, name="second", path=str(folder))))
+    before = load_base(folder, "second")
+    words = len(before.token_ids("dog"))
+    assert residual_in(path).shape == (words, before.text_width)
+    layout = "{name: one, prompt: a dog, width: 128, height: 64, regions: "
+    layout += "[{concept: rex, prompt: <rex>, box: [0, 0, 0.5, 1]}]}"
+    (tmp_path / "one.yaml").write_text(layout)
+    typed = [f"layout={tmp_path / 'one.yaml'}", f"output_dir={tmp_path / 'outputs'}"]
+    base = [f"model.path={folder}", "trainer=cpu", "sampling.steps=2"]
+    assert main(["compose", "method=cones2", *typed, *base]) == 0, capsys.readouterr().err
+
+
+def test_a_base_with_two_text_encoders_is_refused_in_one_line(
+    cones2: MakeConfig, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_xl(tmp_path / "xl")
+    capsys.readouterr()
+    concept = ["concept=rex", f"concept.images={images}", "concept.class_word=dog"]
+    typed = [f"model.path={folder}", f"output_dir={tmp_path / 'outputs'}", "trainer=cpu"]
+    assert main(["train", "recipe=cones2", *concept, *typed]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Cones 2 changes what one text encoder says, and xl" in said
+    options = cones2().training
+    assert isinstance(options, Cones2Config)
+    with pytest.raises(InputError, match="has two"):
+        Cones2Training(load_base(folder, "xl"), "rex", {}, "dog", options)
+
+
+def test_images_are_shown_in_sizes_of_their_own_shape(
+    cones2: MakeConfig, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for image in (*images.glob("1.*g"), *images.glob("masks/1.png")):
+        with Image.open(image) as square:
+            square.resize((128, 64)).save(image)
+    with caplog.at_level("INFO"):
+        path = train(cones2(buckets=True, batch_size=2))
+    assert residual_in(path).abs().max() > 0
+    assert "buckets: 64 x 64: 2, 128 x 64: 1" in caplog.text
+    assert "not used: 2 captions and 0 masks" in caplog.text

@@ -7,7 +7,9 @@ from PIL import Image
 
 from toolkit.backbones import Base
 from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.data import Draws, ImageViews, TrainingBatch, Views, batch_at, order
+from toolkit.training.data import Draws, Shown, TrainingBatch, batch_at
+from toolkit.training.order import order
+from toolkit.training.views import ImageViews, Views
 
 DRAWS = Draws(seed=0, batch_size=2, noise_offset=0.01, timesteps=1000)
 
@@ -28,8 +30,8 @@ def same(first: TrainingBatch, second: TrainingBatch) -> bool:
 def test_a_step_sees_the_same_whatever_came_before(tiny_base: Base, images: Path) -> None:
     for crop in (False, True):
         first = images_of(tiny_base, images, crop=crop, mirror=True)
-        run = [batch_at(step, first, DRAWS) for step in range(6)]
-        alone = batch_at(5, images_of(tiny_base, images, crop=crop, mirror=True), DRAWS)
+        run = [batch_at(step, Shown(first), DRAWS) for step in range(6)]
+        alone = batch_at(5, Shown(images_of(tiny_base, images, crop=crop, mirror=True)), DRAWS)
         assert same(run[5], alone)
         assert not same(run[4], run[5])
 
@@ -37,7 +39,7 @@ def test_a_step_sees_the_same_whatever_came_before(tiny_base: Base, images: Path
 def test_seed_and_rank_change_what_is_drawn(tiny_base: Base, images: Path) -> None:
     views = images_of(tiny_base, images)
     noises = [
-        batch_at(0, views, Draws(seed, 2, 0.0, 1000, rank, 2)).noise
+        batch_at(0, Shown(views), Draws(seed, 2, 0.0, 1000, rank, 2)).noise
         for seed, rank in ((0, 0), (0, 1), (1, 0))
     ]
     assert not any(torch.equal(noises[i], noises[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -57,7 +59,7 @@ def test_devices_share_one_order(tiny_base: Base, images: Path) -> None:
     found: list[str] = []
     for step in range(2):
         for rank in range(2):
-            found += batch_at(step, views, Draws(0, 2, 0.0, 1000, rank, 2)).captions
+            found += batch_at(step, Shown(views), Draws(0, 2, 0.0, 1000, rank, 2)).captions
     assert found == [views.images[index].caption for index in wanted]
 
 
@@ -79,7 +81,7 @@ def test_masks_come_at_latent_size_and_turn_with_the_image(tiny_base: Base, imag
 def test_an_image_without_a_mask_counts_whole(tiny_base: Base, images: Path) -> None:
     (images / "masks" / "1.png").unlink()
     views = images_of(tiny_base, images)
-    batch = batch_at(0, views, Draws(0, 3, 0.0, 1000))
+    batch = batch_at(0, Shown(views), Draws(0, 3, 0.0, 1000))
     without = batch.captions.index("a photo of <rex>")
     assert batch.has_mask.tolist() == [index != without for index in range(3)]
     assert (batch.masks[without] == 1).all()
@@ -98,11 +100,11 @@ def test_latents_are_encoded_once_unless_each_step_cuts_anew(
     monkeypatch.setattr(type(tiny_base), "encode", counting)  # type: ignore[attr-defined]
     kept = images_of(tiny_base, images)
     for step in range(6):
-        batch_at(step, kept, DRAWS)
+        batch_at(step, Shown(kept), DRAWS)
     assert len(calls) == 3
     cut = images_of(tiny_base, images, crop=True)
     for step in range(6):
-        batch_at(step, cut, DRAWS)
+        batch_at(step, Shown(cut), DRAWS)
     assert len(calls) == 3 + 12
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, Part
+from toolkit.backbones import Base, Encodings, Part
 from toolkit.backbones.injection import injected_layers
 from toolkit.backbones.low_rank import (
     LowRank,
@@ -30,12 +30,12 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def encoded(base: Base, embeddings: Tensor) -> Tensor:
+def encoded(base: Base, embeddings: dict[Part, Tensor]) -> Encodings:
     return base.encode_prompts([base.tokenise(PROMPT, token_names("rex"))], embeddings)
 
 
-def output(base: Base, encodings: Tensor) -> Tensor:
-    latents = torch.randn(len(encodings), 4, 8, 8, generator=generator())
+def output(base: Base, encodings: Encodings) -> Tensor:
+    latents = torch.randn(len(encodings.hidden), 4, 8, 8, generator=generator())
     return base.predict(latents, torch.tensor(500), encodings)
 
 
@@ -87,17 +87,17 @@ def test_a_fresh_lora_changes_nothing(tiny_base: Base) -> None:
 def test_an_exported_concept_acts_as_the_injected_lora_did(tiny_base: Base) -> None:
     concept = trained(tiny_base)
     with tiny_base.heard_by_layer():
-        plain = output(tiny_base, encoded(tiny_base, concept.embeddings))
+        plain = output(tiny_base, encoded(tiny_base, concept.token_embeddings))
         with tiny_base.lora_injected(4, generator()):
             tiny_base.start_from(concept.changes)
-            encodings = encoded(tiny_base, concept.embeddings)
+            encodings = encoded(tiny_base, concept.token_embeddings)
             expected = output(tiny_base, encodings)
         with (
             changes_applied(linear_maps(tiny_base.text_encoder), alone(concept.text_encoder)),
             changes_applied(linear_maps(tiny_base.unet), alone(concept.unet)),
         ):
-            found = encoded(tiny_base, concept.embeddings)
-            assert torch.allclose(found, encodings, atol=1e-5)
+            found = encoded(tiny_base, concept.token_embeddings)
+            assert torch.allclose(found.hidden, encodings.hidden, atol=1e-5)
             assert torch.allclose(output(tiny_base, found), expected, atol=1e-5)
     assert not torch.allclose(expected, plain, atol=1e-2)
     concept.check_fits(tiny_base)
@@ -114,7 +114,7 @@ def test_a_lora_that_does_not_fit_is_refused(tiny_base: Base) -> None:
 
 def test_embeddings_start_random_and_at_the_class_word(tiny_base: Base) -> None:
     table = tiny_base.text_encoder.get_input_embeddings().weight
-    found = initial_embeddings(tiny_base, "dog", generator())
+    found = initial_embeddings(tiny_base, "dog", generator())[Part.TEXT_ENCODER]
     assert found.shape == (2, 16, 32)
     ids = tiny_base.tokenizer("dog", add_special_tokens=False).input_ids
     assert len(ids) > 1, "the case of several tokens"

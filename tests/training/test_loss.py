@@ -23,7 +23,7 @@ def test_the_loss_is_that_of_the_obvious_loops() -> None:
                     total += inside * float(prediction[place] - wanted[place]) ** 2
                     weight += inside
         expected += total / weight / 2
-    assert float(masked_mse(prediction, wanted, mask)) == pytest.approx(expected, rel=1e-5)
+    assert float(masked_mse(prediction, wanted, mask).mean()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_outside_the_mask_anything_may_be_predicted() -> None:
@@ -38,7 +38,7 @@ def test_outside_the_mask_anything_may_be_predicted() -> None:
 def test_a_mask_of_ones_gives_the_plain_mean() -> None:
     prediction, wanted = draw(2, 4, 8, 8), draw(2, 4, 8, 8) + 1
     plain = torch.nn.functional.mse_loss(prediction, wanted)
-    assert torch.allclose(masked_mse(prediction, wanted, torch.ones(2, 1, 8, 8)), plain)
+    assert torch.allclose(masked_mse(prediction, wanted, torch.ones(2, 1, 8, 8)).mean(), plain)
 
 
 def test_attention_is_held_to_the_mask() -> None:

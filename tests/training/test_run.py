@@ -60,6 +60,7 @@ def test_training_leaves_a_concept_file_samples_and_metrics(
     folder = tmp_path / "outputs/runs/train/tiny/rex"
     assert files_in(folder) == {
         "checkpoints/last.ckpt",
+        "crops.png",
         "metrics.csv",
         "samples/step_000002.png",
         "samples/step_000004.png",
@@ -257,12 +258,31 @@ def test_two_processes_train_one_concept(make_config: MakeConfig, tmp_path: Path
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
+    for once in (
+        "rex: 3 images, 2 captions, 3 masks, 1 repeat each\n",
+        "training rex on tiny: 64 x 64 pixels, 2 processes on cpu, 32-true, 4 steps of 2 images in "
+        "each, the loss taken inside the masks\n",
+    ):
+        assert ran.stderr.count(once) == 1, ran.stderr
+    assert "GPU available" not in ran.stderr and "rank" not in ran.stderr.lower(), ran.stderr
     both = config.output_dir / "concepts/tiny/rex.safetensors"
     assert load_concept(both).training["devices"] == "2"
     lines = (config.output_dir / "runs/train/tiny/rex/metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "1", "2", "3", "4"]
     alone = train(make_config(output_dir=tmp_path / "alone"))
     assert distance(both, alone) > 1e-4, "the second process's batches counted"
+
+
+def test_the_time_to_come_is_told_once_the_first_steps_have_shown_it(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    train(make_config(mask_loss=False, steps=10, sample_every_steps=4))
+    assert "tiny: 64 x 64 pixels, cpu, 32-true, 10 steps of 2 images, the loss taken over" in (
+        caplog.text
+    )
+    assert caplog.text.count("to come") == 1
+    assert "less than a minute to come, and 2 grids of samples" in caplog.text  # of steps 8 and 10
 
 
 def test_a_base_in_half_precision_is_trained_on_in_full(
@@ -281,13 +301,19 @@ def test_a_base_in_half_precision_is_trained_on_in_full(
     assert trained == [{torch.float32}]
 
 
-def test_wandb_runs_offline_and_asks_nothing(
-    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_wandb_runs_offline_asks_nothing_and_tells_how_to_send_it(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
+    caplog.set_level("INFO", "toolkit")
     train(make_config(logger="wandb", sample_every_steps=4))
     folder = tmp_path / "outputs/runs/train/tiny/rex"
-    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    (run_file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    (told,) = [text for text in caplog.messages if "wandb sync" in text]
+    assert told.endswith(f"wandb sync {run_file.parent}")
 
 
 def test_no_log_is_written_when_none_is_wanted(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from toolkit.backbones.unet.layerwise import CrossAttentionMaps as CrossAttentionMaps
     from toolkit.backbones.unet.load import load_base as load_base
     from toolkit.backbones.unet.names import Part as Part
+    from toolkit.backbones.unet.text import Encodings as Encodings
     from toolkit.backbones.unet.text import TokenisedPrompt as TokenisedPrompt
 
 _NAMES = {
@@ -23,7 +24,7 @@ _NAMES = {
     "toolkit.backbones.unet.layerwise": ("CrossAttentionMaps",),
     "toolkit.backbones.unet.load": ("load_base",),
     "toolkit.backbones.unet.names": ("Part",),
-    "toolkit.backbones.unet.text": ("TokenisedPrompt",),
+    "toolkit.backbones.unet.text": ("Encodings", "TokenisedPrompt"),
 }
 
 __all__ = sorted(name for held in _NAMES.values() for name in held)

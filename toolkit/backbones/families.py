@@ -6,7 +6,12 @@ Told by the names of its tensors, which every program keeps: `.` and `_` between
 import re
 from collections.abc import Collection, Mapping
 
-SUPPORTED = "Stable Diffusion 1.x"
+from toolkit.errors import InputError
+
+SD1, SD2, SDXL = "Stable Diffusion 1.x", "Stable Diffusion 2.x", "Stable Diffusion XL"
+REFINER = "Stable Diffusion XL refiner"
+SUPPORTED = "Stable Diffusion 1.x, 2.x and XL"
+"""Families of bases, in words."""
 
 # The first that one name fits; those of several families stand behind those of one.
 _BY_NAME = (
@@ -23,19 +28,20 @@ _BY_NAME = (
     (r"transformer[._]transformer_blocks[._]\d+[._]attn[._]", "Flux or Stable Diffusion 3"),
     (r"^(transformer|lora_transformer)[._]", "a diffusion transformer"),
     (r"^diffusion_model\.(?!input_blocks|middle_block|output_blocks)", "a diffusion transformer"),
-    (r"lora_te2_|text_encoder_2[._]|conditioner[._]embedders", "Stable Diffusion XL"),
-    (r"add_embedding|label_emb|clip_g", "Stable Diffusion XL"),
+    (r"conditioner[._]embedders[._]0[._]model[._]", REFINER),
+    (r"lora_te2_|text_encoder_2[._]|conditioner[._]embedders", SDXL),
+    (r"add_embedding|label_emb|clip_g", SDXL),
     (r"(attentions[._]\d+|block_1|blocks_\d+_1|blocks\.\d+\.1)[._]transformer_blocks[._][1-9]",
-     "Stable Diffusion XL"),
-    (r"^cond_stage_model\.model\.", "Stable Diffusion 2.x"),
+     SDXL),
+    (r"^cond_stage_model\.model\.", SD2),
 )  # fmt: skip
 _FAMILIES = tuple((re.compile(pattern), family) for pattern, family in _BY_NAME)
 
 _BY_METADATA = (
-    (r"xl", "Stable Diffusion XL"),
+    (r"xl", SDXL),
     (r"flux", "Flux"),
     (r"sd3|stable-diffusion-3", "Stable Diffusion 3"),
-    (r"sd_v2|stable-diffusion-v2", "Stable Diffusion 2.x"),
+    (r"sd_v2|stable-diffusion-v2", SD2),
     (r"wan", "Wan"),
     (r"qwen", "Qwen-Image"),
     (r"lumina|zimage|z-image", "Z-Image or Lumina 2"),
@@ -75,8 +81,11 @@ def family_in(metadata: Mapping[str, str]) -> str | None:
 
 
 def is_lora(names: Collection[str]) -> bool:
-    """Whether tensors of these names change a model, and are none themselves."""
-    return any(_LORA.search(name) for name in names)
+    """Whether tensors of these names change a model, and are none themselves.
+
+    A name in angle brackets is a word that was learned, whatever it says: <my_lora_2>.
+    """
+    return any(_LORA.search(name) for name in names if not name.startswith("<"))
 
 
 def whole_part(names: Collection[str]) -> str | None:
@@ -89,3 +98,11 @@ def whole_part(names: Collection[str]) -> str | None:
         if any(re.search(pattern, name) for name in names):
             return part
     return None
+
+
+def two_text_encoders(base: str) -> InputError:
+    """Why Cones 2 neither learns nor draws on a base with a second text encoder."""
+    return InputError(
+        f"Cones 2 changes what one text encoder says, and {base} has two ({SDXL}): take a base of "
+        f"{SD1} or 2.x"
+    )

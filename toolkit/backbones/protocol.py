@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from toolkit.backbones.pass_count import PassCount
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.schedule import NoiseSchedule
+from toolkit.layout.areas import Area
 from toolkit.layout.layout import Layout, Region
 
 
 @dataclass(frozen=True)
 class EncodedRegion:
-    """A region of a layout, and the places at which its prompt calls its concept."""
+    """A region of a layout, the places at which its prompt calls its concept, and its area."""
 
     region: Region
     places: tuple[int, ...]
+    area: Area
 
 
 class Conditioning(Protocol):
@@ -36,6 +39,10 @@ class Conditioning(Protocol):
     @property
     def regions(self) -> tuple[EncodedRegion, ...]:
         """Its regions; none where only a prompt for the canvas was given."""
+        ...
+
+    def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
+        """The same, with its regions in other parts of the canvas."""
         ...
 
 
@@ -112,6 +119,11 @@ class Backbone(Protocol):
         ...
 
     @property
+    def passes_made(self) -> PassCount:
+        """Passes of its denoising network, counted by all who compose with it."""
+        ...
+
+    @property
     def latent_channels(self) -> int:
         """Of a latent."""
         ...
@@ -127,12 +139,12 @@ class Backbone(Protocol):
         ...
 
     @property
-    def embedding_shape(self) -> tuple[int, int]:
-        """(layers, width) of what stands for one of a concept's tokens."""
+    def embedding_shapes(self) -> dict[Part, tuple[int, int]]:
+        """(layers, width) of what stands for one of a concept's tokens, by text encoder."""
         ...
 
     def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
-        """(out, in) of each linear map of a part, by its path."""
+        """(out, in) of each linear map of a part, by its path; none of a part that it lacks."""
         ...
 
     def bytes_of_picture(self, width: int, height: int) -> int:
@@ -156,7 +168,7 @@ class Backbone(Protocol):
         ...
 
     def check_layout(self, layout: Layout) -> None:
-        """Raise InputError for a size it cannot make, a box without a cell, a wrong condition."""
+        """Raise InputError for a wrong size or condition, or a region without a cell."""
         ...
 
     def check_prompt(self, prompt: Prompt) -> None:

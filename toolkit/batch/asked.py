@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.batch.concepts import concept_files
 from toolkit.batch.exemplars import exemplars_of
-from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig
-from toolkit.errors import InputError, one_line
+from toolkit.concept.stored import CONES2, images_in
+from toolkit.config.schema import ComposeConfig, Folders, ModelConfig, SampleConfig
+from toolkit.errors import InputError, one_line, shortened
 from toolkit.files import check_writable
 from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
-from toolkit.layout.layout import Layout
+from toolkit.layout.layout import Layout, names_concept
 from toolkit.methods import Method
 
 
@@ -75,12 +77,18 @@ def asked_to_compose(config: ComposeConfig) -> Asked:
         _refuse(lines.rejected)
         layouts += lines.layouts.values()
         lines = Lines({}, ())
-    return _checked(layouts, lines, config.output_dir, config.model, config.method)
+    return checked(layouts, lines, config, config.model, config.method)
 
 
 def asked_to_sample(config: SampleConfig) -> Asked:
     """A canvas that the concept shapes as its background. Raises InputError as composing does."""
     check_writable(sample_folder(config))
+    if not names_concept(config.prompt, config.concept):
+        raise InputError(
+            f"prompt={shortened(config.prompt)} does not name the concept: write "
+            f"<{config.concept}> in it",
+            "prompt",
+        )
     layout = Layout(
         name=folder_of(config.prompt, config.concept),
         prompt=config.prompt,
@@ -89,7 +97,7 @@ def asked_to_sample(config: SampleConfig) -> Asked:
         height=config.height,
         background=config.concept,
     )
-    return _checked([layout], Lines({}, ()), config.output_dir, config.model)
+    return checked([layout], Lines({}, ()), config, config.model)
 
 
 def folder_of(prompt: str, concept: str) -> str:
@@ -105,28 +113,38 @@ def folder_of(prompt: str, concept: str) -> str:
     return f"{cut}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _checked(
+def checked(
     layouts: Sequence[Layout],
     lines: Lines,
-    output_dir: Path,
+    folders: Folders,
     model: ModelConfig,
     method: Method | None = None,
 ) -> Asked:
+    """Layouts that have been read, with the files of their concepts. Raises InputError as above."""
     asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {})
     check_local(model.path)  # what is no base is told before what is not trained on it
-    asked.files.update(concept_files(layouts, output_dir, model, method))
-    asked.check_each(
-        lambda one: asked.files.update(concept_files([one], output_dir, model, method))
-    )
+    configuration = read_configuration(model.path)
+    two_encoders = configuration is not None and configuration.text_encoder_2 is not None
+    if two_encoders and method is not None and method.recipe == CONES2:
+        raise two_text_encoders(model.name)
+    asked.files.update(concept_files(layouts, folders, model, method))
+    asked.check_each(lambda one: asked.files.update(concept_files([one], folders, model, method)))
     if method is not None:
         asked.check_each(method.check)
-    asked.exemplars.update(exemplars_of(layouts, method))
-    asked.check_each(lambda one: asked.exemplars.update(exemplars_of([one], method)))
-    configuration = read_configuration(model.path)
+        _find_exemplars(asked, method)
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         asked.check_each(lambda layout: sizes.check_layout(layout, model.name))
     return asked
+
+
+def _find_exemplars(asked: Asked, method: Method) -> None:
+    """Find the image of each concept, where the method is shown one."""
+
+    def trained_from(concept: str) -> str:
+        return images_in(asked.files[concept])
+
+    asked.check_each(lambda one: asked.exemplars.update(exemplars_of(one, method, trained_from)))
 
 
 def _refuse(rejected: Sequence[Rejected]) -> None:

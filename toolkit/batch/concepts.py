@@ -1,12 +1,13 @@
 """From what layouts call their concepts to the files that hold them."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.concept.stored import CONES2, ED_LORA, concept_path, recipe_in
 from toolkit.config.lookup import training_arguments
-from toolkit.config.schema import ModelConfig
+from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, is_file, name_of
 from toolkit.methods import Method
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def concept_files(
-    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig, method: Method | None = None
+    layouts: Sequence[Layout], folders: Folders, model: ModelConfig, method: Method | None = None
 ) -> dict[str, Path]:
     """The concept file of every concept in `layouts`, and of what `method` needs besides.
 
@@ -27,15 +28,20 @@ def concept_files(
     recipe = ED_LORA if method is None else method.recipe
     names = dict.fromkeys(name for layout in layouts for name in layout.concepts)
     paths = {
-        name: Path(name) if is_file(name) else concept_path(output_dir, model.name, name, recipe)
+        name: Path(name)
+        if is_file(name)
+        else concept_path(folders.concepts_folder, model.name, name, recipe)
         for name in names
     }
     missing = [name for name, path in paths.items() if not path.is_file()]
     for name in filter(is_file, missing):
         raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
-        typed = training_arguments(missing, model.name, model.path, output_dir, recipe)
-        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
+        typed = training_arguments(missing, model, folders, recipe)
+        where = concept_path(folders.concepts_folder, model.name, missing[0], recipe).parent
+        raise InputError(
+            f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
+        )
     for name in filter(is_file, paths):
         found = recipe_in(paths[name])
         if found != recipe and CONES2 in (found, recipe):
@@ -43,20 +49,20 @@ def concept_files(
                 f"{name}: this method draws concepts of recipe={recipe}, and this file is "
                 + (f"of recipe={found}" if found else "none of them, or damaged")
             )
-    return paths | _fusions(layouts, output_dir, model, method)
+    return paths | _fusions(layouts, folders, model, method)
 
 
 def _fusions(
-    layouts: Sequence[Layout], output_dir: Path, model: ModelConfig, method: Method | None
+    layouts: Sequence[Layout], folders: Folders, model: ModelConfig, method: Method | None
 ) -> dict[str, Path]:
     """Files of what a method needs besides the layouts' concepts; each is a fusion of those."""
     paths: dict[str, Path] = {}
     for layout in layouts if method is not None else ():
         assert method is not None
         for name in method.also_needs(layout):
-            paths[name] = concept_path(output_dir, model.name, name)
+            paths[name] = concept_path(folders.concepts_folder, model.name, name)
             if not paths[name].is_file():
-                typed = training_arguments(layout.concepts, model.name, model.path, output_dir)
+                typed = training_arguments(layout.concepts, model, folders)
                 typed = typed.replace("concept=", "concepts=", 1)
                 raise InputError(f"not fused yet: {name}; run: toolkit fuse {typed}")
     return paths
@@ -69,4 +75,15 @@ def read_concept(concept: str, path: Path, base: "Base") -> "Concept":
 
     if not is_file(concept):
         return load_concept(path)
-    return read_foreign(path, name_of(concept), base)
+    try:
+        return read_foreign(path, name_of(concept), base)
+    except InputError as error:
+        if "trigger=" not in str(error):
+            raise  # only that key is one of `toolkit import`, and not of a layout
+        name = name_of(concept)
+        typed = shlex.quote(str(path))
+        raise InputError(
+            f"{path} holds no embeddings, and a layout cannot say which words call it: run toolkit "
+            f"import {typed} concept={name} trigger='...' (or embedding=FILE) and write concept: "
+            f"{name}"
+        ) from error

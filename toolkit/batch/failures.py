@@ -22,7 +22,7 @@ def tell_rejected(rejected: Sequence[Rejected]) -> None:
     for one in wrong[:LISTED]:
         log.warning("line %d is left out: %s", one.line, one.error)
     if len(wrong) > LISTED:
-        log.warning("and %d more lines: failures.jsonl will tell", len(wrong) - LISTED)
+        log.warning("and %d more lines", len(wrong) - LISTED)
 
 
 def tell_failures(failed: Mapping[Item, str]) -> None:
@@ -33,8 +33,13 @@ def tell_failures(failed: Mapping[Item, str]) -> None:
         log.error("and %d more pictures were not made", len(failed) - _TOLD)
 
 
-def write_failures(folder: Path, rejected: Sequence[Rejected], failed: Mapping[Item, str]) -> None:
-    """Write what failed in this run, or remove the file of an earlier run when nothing did."""
+def write_failures(
+    folder: Path, rejected: Sequence[Rejected], failed: Mapping[Item, str]
+) -> Path | None:
+    """Write what failed in this run, or remove the file of an earlier run when nothing did.
+
+    The file, where there is one.
+    """
     path = folder / "failures.jsonl"
     entries = [
         {"line": wrong.line, "layout": wrong.name, "seed": None, "error": wrong.error}
@@ -46,6 +51,7 @@ def write_failures(folder: Path, rejected: Sequence[Rejected], failed: Mapping[I
     ]
     if not entries:
         path.unlink(missing_ok=True)
-        return
+        return None
     with whole_file(path) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path

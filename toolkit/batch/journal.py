@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class Recipe:
     """All that a picture depends on besides its layout and seed.
 
     concepts: SHA-256 of each concept's file. conditions: SHA-256 of each image and network that
-        the layouts' conditions name. A recipe that differs makes a picture stale.
+        the layouts' conditions name. masks: of each mask that their regions name. A recipe that
+        differs makes a picture stale.
     """
 
     base: Mapping[str, str]
@@ -58,11 +59,13 @@ class Recipe:
     """Concepts that the method asks for besides a layout's own."""
     also_reads: Callable[[Layout], Sequence[str]] = lambda layout: ()
     """Files that the method asks for besides a layout's conditions."""
+    masks: Mapping[str, str] = field(default_factory=dict)
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
         read = (*_condition_paths(item.layout), *self.also_reads(item.layout))
         conditions = {path: self.conditions[path] for path in read}
+        masks = {path: self.masks[path] for path in _mask_paths(item.layout)}
         names = dict.fromkeys((*item.layout.concepts, *self.also_needs(item.layout)))
         return {
             "layout": layout_to_mapping(item.layout),
@@ -72,7 +75,9 @@ class Recipe:
             "method": dict(self.method),
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
-        } | ({"conditions": conditions} if conditions else {})
+        } | {
+            key: hashes for key, hashes in (("conditions", conditions), ("masks", masks)) if hashes
+        }
 
 
 def recipe_of(
@@ -84,7 +89,7 @@ def recipe_of(
     guidance_scale: float,
     exemplars: Mapping[str, Path],
 ) -> Recipe:
-    """The recipe of a run; reads every concept's and condition's files once.
+    """The recipe of a run; reads every concept's, condition's and mask's files once.
 
     exemplars: images of concepts, where the method is shown them.
     """
@@ -92,8 +97,9 @@ def recipe_of(
     conditions = {
         path for layout in layouts for path in (*_condition_paths(layout), *also_reads(layout))
     }
+    masks = {path for layout in layouts for path in _mask_paths(layout)}
     return Recipe(
-        base=asdict(base),
+        base=base.record,
         concepts={name: sha256_of(path) for name, path in concepts.items()},
         conditions={path: _sha256_of_all(Path(path)) for path in conditions},
         method=record_of(method),
@@ -101,11 +107,16 @@ def recipe_of(
         guidance_scale=guidance_scale,
         also_needs=method.also_needs,
         also_reads=also_reads,
+        masks={path: sha256_of(Path(path)) for path in masks},
     )
 
 
 def _condition_paths(layout: Layout) -> list[str]:
     return [path for one in layout.conditions for path in (one.model, str(one.image))]
+
+
+def _mask_paths(layout: Layout) -> list[str]:
+    return [str(region.mask) for region in layout.regions if region.mask]
 
 
 def _sha256_of_all(path: Path) -> str:

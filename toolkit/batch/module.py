@@ -28,6 +28,9 @@ class Composition:
 
     pixels: (3, height, width) in 0..1; None when it failed, or the base has no autoencoder.
     latents: (channels, h, w). steps: one for each refined step.
+    seconds, passes, guidance_passes: its share of what its batch took. passes are the denoising
+        network's, each of one side of guidance. peak_memory: bytes of the GPU while the batch was
+        made, the base included; None on a CPU. together: pictures in the batch.
     trace: where an error that nobody foresaw came from.
     """
 
@@ -36,6 +39,10 @@ class Composition:
     latents: Tensor | None = None
     steps: list[RefinedStep] = field(default_factory=list)
     seconds: float = 0.0
+    passes: float = 0.0
+    guidance_passes: float = 0.0
+    peak_memory: int | None = None
+    together: int = 1
     error: str | None = None
     trace: str | None = None
 
@@ -65,8 +72,8 @@ class Composer(LightningModule):
         self.steps = steps
         self.guidance_scale = guidance_scale
         self.ready: dict[str, tuple[Conditioning, ...]] = {}
-        self.on_step: Callable[[int], None] = lambda pictures: None
-        """Called after each denoising step with how many pictures made it."""
+        self.on_step: Callable[[Step], None] = lambda step: None
+        """Shown each step of each batch; what it raises beyond Exception ends the batch."""
 
     def on_predict_start(self) -> None:
         """Refuse inference mode: the constraints need gradients of the latents."""
@@ -86,14 +93,16 @@ class Composer(LightningModule):
         )
 
     def _compose(self, batch: Sequence[Item]) -> list[Composition]:
-        started = time.perf_counter()
+        started, passes = time.perf_counter(), self.base.passes_made.copy()
+        on_gpu = self.base.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.base.device)
         done = [Composition(item) for item in batch]
 
         def watch(step: Step) -> None:
-            if step.number >= 0:
-                self.on_step(len(batch))
             for index, guidance in step.guidance.items():
                 done[index].steps.append(refined_step(step.number, guidance))
+            self.on_step(step)
 
         ready = [self.conditioning(item.layout) for item in batch]
         seeds = [item.seed for item in batch]
@@ -101,20 +110,26 @@ class Composer(LightningModule):
             self.base, self.method, ready, seeds, self.steps, self.guidance_scale, watch
         )
         pixels = self._pixels(latents, batch)
+        made = self.base.passes_made.since(passes)
+        peak = torch.cuda.max_memory_allocated(self.base.device) if on_gpu else None
         seconds = (time.perf_counter() - started) / len(batch)
         for index, composition in enumerate(done):
             composition.latents = latents[index].cpu()
-            composition.pixels = None if pixels is None else pixels[index].cpu()
+            composition.pixels = None if pixels is None else pixels[index]
             composition.seconds = seconds
+            composition.passes = made.denoising / len(batch)
+            composition.guidance_passes = made.guidance / len(batch)
+            composition.peak_memory = peak
+            composition.together = len(batch)
         return done
 
     @torch.no_grad()
     def _pixels(self, latents: Tensor, batch: Sequence[Item]) -> Sequence[Tensor] | None:
-        """Each picture, (3, height, width) in 0..1; None without an autoencoder."""
+        """Each picture, (3, height, width) in 0..1 on the CPU; None without an autoencoder."""
         if self.base.vae is None and not self.method.finishes:
             return None
         return [
-            self.method.finish(pixels, item.layout, item.seed, self.exemplars)
+            self.method.finish(pixels, item.layout, item.seed, self.exemplars).cpu()
             for pixels, item in zip(self.base.decode(latents), batch, strict=True)
         ]
 

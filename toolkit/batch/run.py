@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolkit.backbones import Base, load_base
@@ -31,7 +32,7 @@ from toolkit.batch.journal import (
 from toolkit.batch.module import Composer
 from toolkit.batch.processes import several_processes, wait_for_the_others
 from toolkit.batch.progress import BatchProgress
-from toolkit.batch.report import end_of_composing, report, tell_there
+from toolkit.batch.report import end_of_composing, interrupted, report, tell_all_there, tell_plan
 from toolkit.batch.signals import HeedSigterm, ended_by_sigterm
 from toolkit.batch.wandb_table import CompositionTable
 from toolkit.batch.writer import CompositionWriter
@@ -51,8 +52,10 @@ from toolkit.layout.layout import Layout
 from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
+from toolkit.processes import is_first_process
+from toolkit.text.wording import counted
 from toolkit.tracking.wandb_settings import check_wandb
-from toolkit.trainer import CheckedTrainer, check_trainer
+from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,6 @@ class _Job:
     """How pictures are made, and where they go."""
 
     folder: Path
-    output_dir: Path
     model: ModelConfig
     method: Method
     sampling: SamplingConfig
@@ -84,7 +86,6 @@ def compose(config: ComposeConfig) -> int:
     """
     job = _Job(
         folder=composition_folder(config),
-        output_dir=config.output_dir,
         model=config.model,
         method=config.method,
         sampling=config.sampling,
@@ -99,7 +100,12 @@ def compose(config: ComposeConfig) -> int:
     _check_surroundings(job)
     usable = _usable(job, asked_to_compose(config))
     items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
-    made = _make(job, usable, items)
+    try:
+        made = _make(job, usable, items)
+    except KeyboardInterrupt:
+        if is_first_process():
+            interrupted(items, job.folder, config.method_name, usable.rejected)
+        raise
     if made is None:
         return 0  # another process reports
     return end_of_composing(made, items, job.folder, config.method_name, usable.rejected)
@@ -109,7 +115,6 @@ def sample(config: SampleConfig) -> int:
     """Pictures of one concept alone: a canvas that the concept shapes as its background."""
     job = _Job(
         folder=sample_folder(config),
-        output_dir=config.output_dir,
         model=config.model,
         method=PUBLISHED,
         sampling=config.sampling,
@@ -152,6 +157,8 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
         job.model.path,
         job.model.name,
         guidance_downscale=job.model.guidance_downscale,
+        guidance_layers=job.model.guidance_layers,
+        prediction_type=job.model.prediction_type,
         dtype=job.trainer.dtype_of_base(job.model.dtype),
         compiled=job.model.compile,
     )
@@ -187,8 +194,8 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         usable.exemplars,
     )
     missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
-    tell_there(items, missing)
     if not missing:
+        tell_all_there(items)
         return []
     module = Composer(
         base,
@@ -199,7 +206,8 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         usable.exemplars,
     )
     writer = CompositionWriter(job.folder, recipe, job.figures, job.provenance)
-    callbacks = [writer, BatchProgress(len(missing)), HeedSigterm()]
+    progress = BatchProgress(missing, job.folder)
+    callbacks = [writer, progress, HeedSigterm()]
     if job.logger.kind == "wandb":
         callbacks.append(CompositionTable(job.logger.project, job.logger.max_images, job.folder))
     together = job.trainer.processes > 1
@@ -208,10 +216,13 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         default_root_dir=job.folder,
         **({"strategy": several_processes()} if together else {}),
     )
+    how = f"{told_of(trainer, job.trainer.precision)}, {_at_once(job, trainer)}"
+    tell_plan(items, missing, f"{job.method.name} on {base.name}", sampling.steps, how)
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
         if job.keep_earlier and (kept := set_aside(missing, job.folder)):
-            log.info("%d earlier pictures, made from other inputs, are kept in earlier/", kept)
+            earlier = counted(kept, "earlier picture")
+            log.info("%s, made from other inputs: kept in earlier/ beside the new", earlier)
         clear(missing, job.folder)
         (job.folder / MANIFEST).unlink(missing_ok=True)  # it lists what is gone now
         given = job.batch_size
@@ -227,4 +238,13 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         raise RunError(f"Lightning cannot compose so: {one_line(error)}") from error
     if together and not wait_for_the_others():
         log.warning("another process ended early; run the same command again for what it had")
+    progress.end()
     return missing if trainer.is_global_zero else None
+
+
+def _at_once(job: _Job, trainer: Trainer) -> str:
+    """How many pictures a process makes together."""
+    if job.batch_size is not None:
+        return f"{job.batch_size} at once"
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return "1 at once" if on_cpu else "as many at once as its memory holds"

@@ -14,7 +14,7 @@ from toolkit.batch.asked import (
 )
 from toolkit.batch.failures import tell_rejected
 from toolkit.batch.journal import Item, is_done, recipe_of
-from toolkit.batch.report import end_of_composing, report, tell_there
+from toolkit.batch.report import end_of_composing, report, tell_all_there
 from toolkit.config.schema import ComposeConfig, ModelConfig, SampleConfig, SamplingConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
@@ -39,7 +39,7 @@ def composed_already(config: ComposeConfig) -> int | None:
     ):
         return None
     tell_rejected(asked.rejected)
-    tell_there(items, [])
+    tell_all_there(items)
     return end_of_composing([], items, folder, config.method_name, asked.rejected)
 
 
@@ -53,7 +53,7 @@ def sampled_already(config: SampleConfig) -> int | None:
         asked, items, folder, config.model, PUBLISHED, config.sampling, config.trainer.arguments
     ):
         return None
-    tell_there(items, [])
+    tell_all_there(items)
     return 1 if report([], items, folder) else 0
 
 
@@ -70,7 +70,7 @@ def _all_there(
     configuration = read_configuration(model.path)
     if configuration is None or not is_plain(trainer):
         return False
-    identity = configuration.identity(model.name, model.dtype or "float32")
+    identity = configuration.identity(model.name, model.dtype or "float32", model.overrides)
     if identity is None:
         return False
     recipe = recipe_of(

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from toolkit.batch.module import Composition
 from toolkit.errors import one_line
-from toolkit.tracking.wandb import start_run
+from toolkit.tracking.wandb import start_run, tell_where
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class CompositionTable(Callback):
         try:
             self._log(trainer)
         except (wandb.Error, OSError, ValueError) as error:
-            log.warning("W&B has no record of this run: %s", one_line(error))
+            log.error("W&B has no record of this run: %s", one_line(error))
 
     def _log(self, trainer: Trainer) -> None:
         columns = ["layout", "seed", "image", "attention", "losses"]
@@ -71,6 +71,7 @@ class CompositionTable(Callback):
             group=_group_of(self.folder) if several else None,
         ) as run:
             run.log({"compositions": wandb.Table(columns=columns, data=self.rows)})
+        tell_where(run, several)
 
 
 def _group_of(folder: Path) -> str:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from toolkit.backbones import Backbone, Part
+from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.errors import InputError
@@ -18,13 +19,16 @@ class Concept:
 
     Or what Cones 2 learns: a residual, and none of those.
 
-    embeddings: (tokens, layers, dim); tokens may be 0 for a plain LoRA.
+    embeddings: (tokens, layers, width) for the base's text encoder; tokens may be 0 for a plain
+        LoRA. embeddings_2: those for a second text encoder; None for a base without one.
     token_names: the words that stand for the tokens in a prompt, such as <dog1>, <dog2>.
     trigger_words: what `<name>` becomes in a prompt when there are no tokens.
-    unet, text_encoder: low-rank changes of these parts of a base, by path of the map.
+    unet, text_encoder, text_encoder_2: low-rank changes of these parts of a base, by path of the
+        map.
     scale: what the low-rank products are multiplied with.
     architecture, weights: fingerprints of the base it was learned on; empty when unknown.
     training: the settings it was trained with, for the record.
+    images: the folder it was trained from; empty when unknown.
     residual: (tokens of the class word, dim), what Cones 2 adds to the class word's encoding.
     """
 
@@ -33,6 +37,8 @@ class Concept:
     token_names: tuple[str, ...]
     unet: Mapping[str, LowRank]
     text_encoder: Mapping[str, LowRank]
+    text_encoder_2: Mapping[str, LowRank] = field(default_factory=dict)
+    embeddings_2: Tensor | None = None
     class_word: str = ""
     trigger_words: str = ""
     scale: float = 1.0
@@ -40,14 +46,16 @@ class Concept:
     architecture: str = ""
     weights: str = ""
     training: Mapping[str, str] = field(default_factory=dict)
+    images: str = ""
     residual: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.embeddings.ndim != 3 or len(self.embeddings) != len(self.token_names):
-            raise InputError(
-                f"concept {self.name}: embeddings of shape {tuple(self.embeddings.shape)} "
-                f"do not fit {len(self.token_names)} tokens"
-            )
+        for embeddings in self.token_embeddings.values():
+            if embeddings.ndim != 3 or len(embeddings) != len(self.token_names):
+                raise InputError(
+                    f"concept {self.name}: embeddings of shape {tuple(embeddings.shape)} "
+                    f"do not fit {len(self.token_names)} tokens"
+                )
         if self.residual is not None and (self.residual.ndim != 2 or not self.class_word):
             raise InputError(
                 f"concept {self.name}: a residual of shape {tuple(self.residual.shape)} for the "
@@ -67,7 +75,39 @@ class Concept:
     @property
     def changes(self) -> dict[Part, Mapping[str, LowRank]]:
         """All its low-rank changes, by the part of the base that they change."""
-        return {Part.UNET: self.unet, Part.TEXT_ENCODER: self.text_encoder}
+        return {
+            Part.UNET: self.unet,
+            Part.TEXT_ENCODER: self.text_encoder,
+            Part.TEXT_ENCODER_2: self.text_encoder_2,
+        }
+
+    @property
+    def token_embeddings(self) -> dict[Part, Tensor]:
+        """Its tokens' embeddings, (tokens, layers, width), by the text encoder that reads them."""
+        first = {Part.TEXT_ENCODER: self.embeddings}
+        return (
+            first if self.embeddings_2 is None else first | {Part.TEXT_ENCODER_2: self.embeddings_2}
+        )
+
+    def with_changes(self, changes: Mapping[Part, Mapping[str, LowRank]]) -> "Concept":
+        """This concept with these low-rank changes, and none of a part that is not among them."""
+        return replace(
+            self,
+            unet=changes.get(Part.UNET, {}),
+            text_encoder=changes.get(Part.TEXT_ENCODER, {}),
+            text_encoder_2=changes.get(Part.TEXT_ENCODER_2, {}),
+        )
+
+    def with_tokens(
+        self, token_names: tuple[str, ...], embeddings: Mapping[Part, Tensor]
+    ) -> "Concept":
+        """This concept with these tokens, and their embeddings for each text encoder."""
+        return replace(
+            self,
+            token_names=token_names,
+            embeddings=embeddings[Part.TEXT_ENCODER],
+            embeddings_2=embeddings.get(Part.TEXT_ENCODER_2),
+        )
 
     @property
     def rank(self) -> int:
@@ -111,29 +151,44 @@ class Concept:
                 f"concept {self.name} was trained on {self.base_name or 'another base'}, whose "
                 f"architecture differs from that of {base.name}: train it again on {base.name}"
             )
-        if len(self.embeddings) and tuple(self.embeddings.shape[1:]) != base.embedding_shape:
-            raise InputError(
-                f"concept {self.name} has embeddings for (layers, width) "
-                f"{tuple(self.embeddings.shape[1:])}, but {base.name} needs {base.embedding_shape}"
-            )
-        if self.residual is not None and self.residual.shape[1] != base.embedding_shape[1]:
-            raise InputError(
-                f"concept {self.name} has a residual of width {self.residual.shape[1]}, but "
-                f"{base.name} needs {base.embedding_shape[1]}"
-            )
+        if self.token_names:
+            shapes = {
+                part: (own.shape[1], own.shape[2]) for part, own in self.token_embeddings.items()
+            }
+            if shapes != base.embedding_shapes:
+                raise InputError(
+                    f"concept {self.name} has embeddings for (layers, width) {_said(shapes)}, but "
+                    f"{base.name} needs {_said(base.embedding_shapes)}"
+                )
+        if self.residual is not None:
+            self._check_residual(self.residual, base)
         for part, changes in self.changes.items():
-            shapes = base.map_shapes(part)
+            maps = base.map_shapes(part)
             for path, pair in changes.items():
-                if path not in shapes:
+                if path not in maps:
                     raise InputError(
                         f"concept {self.name}: {base.name} has no {part.said} map {path}"
                     )
-                shape, own = (pair.up.shape[0], pair.down.shape[1]), shapes[path]
+                shape, own = (pair.up.shape[0], pair.down.shape[1]), maps[path]
                 if shape != own:
                     raise InputError(
                         f"concept {self.name} was made for another base than {base.name}: its "
                         f"{part.said} map {path} is {shape}, the base's {own}"
                     )
+
+    def _check_residual(self, residual: Tensor, base: Backbone) -> None:
+        if len(base.embedding_shapes) > 1:
+            raise two_text_encoders(base.name)
+        _, width = base.embedding_shapes[Part.TEXT_ENCODER]
+        if residual.shape[1] != width:
+            raise InputError(
+                f"concept {self.name} has a residual of width {residual.shape[1]}, but "
+                f"{base.name} needs {width}"
+            )
+
+
+def _said(shapes: Mapping[Part, tuple[int, int]]) -> str:
+    return " and ".join(map(str, shapes.values()))
 
 
 def written_out(prompt: str, said: Mapping[str, str]) -> str:

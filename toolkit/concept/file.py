@@ -18,7 +18,10 @@ from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 
-_EMBEDDINGS = "token_embeddings"
+_EMBEDDINGS = {
+    Part.TEXT_ENCODER: "token_embeddings",
+    Part.TEXT_ENCODER_2: "token_embeddings_2",
+}
 _RESIDUAL = "text_residual"
 _LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
@@ -29,7 +32,9 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
 
     What float16 cannot hold is written in float32.
     """
-    tensors: dict[str, Tensor] = {_EMBEDDINGS: concept.embeddings}
+    tensors: dict[str, Tensor] = {
+        _EMBEDDINGS[part]: own for part, own in concept.token_embeddings.items()
+    }
     for part, changes in concept.changes.items():
         for name, pair in changes.items():
             tensors[f"{key_prefix(part)}{name}.lora_A.weight"] = pair.down
@@ -48,6 +53,7 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         "base_name": concept.base_name,
         "base_architecture": concept.architecture,
         "base_weights": concept.weights,
+        "images": concept.images,
         "training": json.dumps(dict(concept.training), sort_keys=True),
     }
     if concept.recipe != ED_LORA:
@@ -73,7 +79,7 @@ def load_concept(path: Path) -> Concept:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, LookupError) as error:
         raise InputError(f"{path} is not a whole .safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT or _EMBEDDINGS not in tensors:
+    if metadata.get("format") != FORMAT or _EMBEDDINGS[Part.TEXT_ENCODER] not in tensors:
         raise InputError(f"{path} is not a concept file of this toolkit")
     if metadata.get("format_version") != FORMAT_VERSION:
         raise InputError(
@@ -83,22 +89,25 @@ def load_concept(path: Path) -> Concept:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise InputError(f"{path}: {name} holds values that are not finite")
-    embeddings = tensors.pop(_EMBEDDINGS)
+    embeddings = {part: tensors.pop(name) for part, name in _EMBEDDINGS.items() if name in tensors}
     residual = tensors.pop(_RESIDUAL, None)
     try:
         return Concept(
             name=metadata["name"],
-            embeddings=embeddings,
+            embeddings=embeddings[Part.TEXT_ENCODER],
+            embeddings_2=embeddings.get(Part.TEXT_ENCODER_2),
             token_names=_token_names(metadata["token_names"]),
             trigger_words=metadata["trigger_words"],
             class_word=metadata["class_word"],
             scale=_finite(metadata["scale"]),
             unet=_pairs(tensors, Part.UNET, path),
             text_encoder=_pairs(tensors, Part.TEXT_ENCODER, path),
+            text_encoder_2=_pairs(tensors, Part.TEXT_ENCODER_2, path),
             base_name=metadata["base_name"],
             architecture=metadata["base_architecture"],
             weights=metadata["base_weights"],
             training=dict(json.loads(metadata["training"])),
+            images=metadata.get("images", ""),  # files of earlier versions do not say
             residual=residual,
         )
     except (KeyError, ValueError, TypeError) as error:

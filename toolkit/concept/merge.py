@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.concept import Concept
 
@@ -14,15 +15,21 @@ def merged(concepts: Sequence[Concept], weights: Sequence[float]) -> Concept:
     A sum of products of ranks r and s is one product of rank r + s, so nothing is lost. A concept
     of weight 0 lends its tokens only.
     """
-    tokens = [concept.embeddings.float() for concept in concepts if concept.token_names]
-    acting = [(c, w) for c, w in zip(concepts, weights, strict=True) if w]
+    called = [concept.token_embeddings for concept in concepts if concept.token_names]
+    embeddings = {
+        part: torch.cat([own[part].float() for own in called]) if called else none
+        for part, none in concepts[0].token_embeddings.items()
+    }
+    acting = [(c, c.scale * w) for c, w in zip(concepts, weights, strict=True) if w]
+    changes = {part: _sum([(c.changes[part], scale) for c, scale in acting]) for part in Part}
     return Concept(
         name="merged",
-        embeddings=torch.cat(tokens) if tokens else concepts[0].embeddings,
+        embeddings=embeddings[Part.TEXT_ENCODER],
+        embeddings_2=embeddings.get(Part.TEXT_ENCODER_2),
         token_names=tuple(name for concept in concepts for name in concept.token_names),
-        unet=_sum([(c.unet, c.scale * w) for c, w in acting]),
-        text_encoder=_sum([(c.text_encoder, c.scale * w) for c, w in acting]),
-    )
+        unet={},
+        text_encoder={},
+    ).with_changes(changes)
 
 
 def _sum(parts: Sequence[tuple[Mapping[str, LowRank], float]]) -> dict[str, LowRank]:

@@ -14,9 +14,12 @@ RECIPE = "recipe"
 ED_LORA, CONES2 = "ed_lora", "cones2"
 
 
-def concept_path(output_dir: Path, model: str, name: str, recipe: str = ED_LORA) -> Path:
-    """Where the concept `name` of the base `model` is kept; each recipe has a folder of its own."""
-    folder = output_dir / "concepts" / model
+def concept_path(concepts: Path, model: str, name: str, recipe: str = ED_LORA) -> Path:
+    """Where the concept `name` of the base `model` is kept in the folder of concepts.
+
+    Each recipe has a folder of its own.
+    """
+    folder = concepts / model
     return (folder if recipe == ED_LORA else folder / recipe) / f"{name}.safetensors"
 
 
@@ -38,6 +41,16 @@ def training_of(path: Path) -> Mapping[str, str] | None:
 def name_in(path: Path) -> str:
     """What a concept file calls its concept; empty where no whole concept file is."""
     return (_metadata(path) or {}).get("name", "")
+
+
+def images_in(path: Path) -> str:
+    """The folder of images that a concept was trained from; empty where its file does not say."""
+    return (_metadata(path) or {}).get("images", "")
+
+
+def class_word_in(path: Path) -> str:
+    """The class word of a concept file; empty where no whole concept file is."""
+    return (_metadata(path) or {}).get("class_word", "")
 
 
 def _metadata(path: Path) -> dict[str, str] | None:

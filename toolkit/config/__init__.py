@@ -6,8 +6,10 @@ from toolkit.config.commands import (
     read_export,
     read_fuse,
     read_import,
+    read_layouts,
     read_sample,
     read_train,
+    read_ui,
 )
 from toolkit.config.schema import (
     ComposeConfig,
@@ -20,6 +22,7 @@ from toolkit.config.schema import (
     FusionScheduler,
     FusionSolver,
     ImportConfig,
+    LayoutsConfig,
     LoggerConfig,
     ModelConfig,
     SampleConfig,
@@ -27,6 +30,7 @@ from toolkit.config.schema import (
     TrainConfig,
     TrainerConfig,
     TrainingConfig,
+    UiConfig,
 )
 
 __all__ = [
@@ -40,6 +44,7 @@ __all__ = [
     "FusionScheduler",
     "FusionSolver",
     "ImportConfig",
+    "LayoutsConfig",
     "LoggerConfig",
     "ModelConfig",
     "SampleConfig",
@@ -47,11 +52,14 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "TrainingConfig",
+    "UiConfig",
     "read_compose",
     "read_evaluate",
     "read_export",
     "read_fuse",
     "read_import",
+    "read_layouts",
     "read_sample",
     "read_train",
+    "read_ui",
 ]

@@ -22,6 +22,7 @@ from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
 from toolkit.config.method import build_method, named_by_switches
+from toolkit.config.recipes import RECIPES, build_training
 from toolkit.config.schema import (
     ComposeConfig,
     EvaluateConfig,
@@ -29,16 +30,19 @@ from toolkit.config.schema import (
     Format,
     FuseConfig,
     ImportConfig,
+    LayoutsConfig,
+    OtherPictures,
     SampleConfig,
     TrainConfig,
+    UiConfig,
 )
 from toolkit.config.trainer import check_trainer_argument, trainer_arguments
-from toolkit.config.training import RECIPES, build_training
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
 from toolkit.methods import Method
 from toolkit.methods.paint_by_example import PaintByExample
+from toolkit.names import check_folder_name
 from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
 
@@ -61,6 +65,8 @@ class Shape:
     groups: the groups that are composed for it.
     own: keys that are not simply a field of the schema.
     positional: fields that the first argument gives, without a key.
+    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: what
+        they mean.
     """
 
     config: str
@@ -68,11 +74,15 @@ class Shape:
     groups: tuple[str, ...]
     own: Mapping[str, Own] = field(default_factory=dict)
     positional: frozenset[str] = frozenset()
+    named: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def typed_keys(self) -> dict[str, str]:
         """Every key that may be typed but groups and the trainer's, with its meaning."""
         hidden = {own.field for own in self.own.values()} | self.positional | {"concept.name"}
-        return {name: own.meaning for name, own in self.own.items()} | {
+        hidden |= self.named.keys()
+        keys = {name: own.meaning for name, own in self.own.items()}
+        keys |= {f"{name}.{shown}": meaning for name, (shown, meaning) in self.named.items()}
+        return keys | {
             name: key.meaning
             for name, key in keys_of(self.schema).items()
             if name not in hidden and name not in self.groups
@@ -105,9 +115,20 @@ EVALUATE = Shape(
         "painter.path": PAINTER,
         "methods": Own("methods", method_names, "names of configs/method, with commas"),
         "judge": Own(
-            "judges", judge_names, "clip, mini, imagenet, clean or a CLIP's path, with commas"
+            "judges",
+            judge_names,
+            "clip, dinov2, mini, imagenet, clean or a CLIP's or DINOv2's path, with commas",
         ),
     },
+    named={
+        "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
+    },
+)
+LAYOUTS = Shape(
+    "layouts",
+    LayoutsConfig,
+    ("model",),
+    {key: COMPOSE.own[key] for key in ("layout", "layouts", "seeds")},
 )
 SAMPLE = Shape(
     "sample",
@@ -133,6 +154,7 @@ FUSE = Shape(
     ("model", "trainer"),
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
+UI = Shape("ui", UiConfig, ("model",))
 
 _SECTIONS = {ED_LORA: "training", CONES2: "cones2"}
 """In a model's file: what that base needs of a recipe's keys."""
@@ -191,7 +213,27 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
         _check_choice("method", name)
         method = build_method(composed(COMPOSE, chosen | {"method": name})["method"])
         methods.append(_with_painter(method, painter))
-    return build(EvaluateConfig, content | {"methods": methods})
+    pictures = [
+        OtherPictures(str(name), from_home(str(folder)))
+        for name, folder in (content.get("pictures") or {}).items()
+    ]
+    return build(EvaluateConfig, content | {"methods": methods, "pictures": pictures})
+
+
+def read_layouts(arguments: Sequence[str]) -> LayoutsConfig:
+    """The config of writing layouts for other programs."""
+    what, others = take_first(arguments, "word export")
+    if what != "export":
+        raise InputError(f"toolkit layouts {what}: it knows export (nearest: export)")
+    typed = split_arguments(others)
+    content = _read(LAYOUTS, typed)
+    if "layouts" in typed and "layout" not in typed:
+        content.pop("layouts", None)
+    if ("layouts" in content) == ("layouts_file" in content):
+        raise InputError(
+            f"say what to export: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
+        )
+    return build(LayoutsConfig, content)
 
 
 def _painter(content: dict[str, Any]) -> str | None:
@@ -244,6 +286,11 @@ def read_fuse(arguments: Sequence[str]) -> FuseConfig:
     if "concepts" not in content:
         raise InputError(f"say which concepts: concepts=ONE,TWO ({_listed('concept')})")
     return build(FuseConfig, content)
+
+
+def read_ui(arguments: Sequence[str]) -> UiConfig:
+    """The config of the page on which layouts are drawn."""
+    return build(UiConfig, _read(UI, split_arguments(arguments)))
 
 
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -325,12 +372,14 @@ def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) 
     keys = keys_of(shape.schema)
     for name, text in typed.items():
         section, _, last = name.rpartition(".")
+        if name.partition(".")[0] in shape.named:  # whose names may hold dots
+            section, _, last = name.partition(".")
         if name in shape.groups:
             continue
         value: object = text
         if section == "trainer":
             value = read_scalar(text)
-        elif name not in shape.own:
+        elif section not in shape.named and name not in shape.own:
             value = parse(text, keys[name].annotation, name)
         into = content
         if section:
@@ -343,6 +392,8 @@ def _check_keys(shape: Shape, typed: Mapping[str, str]) -> None:
     for key in typed:
         if key.startswith("trainer."):
             check_trainer_argument(key.removeprefix("trainer."))
+        elif "." in key and key.partition(".")[0] in shape.named:
+            check_folder_name(key, key.partition(".")[2])
         elif key not in known:
             trainer = [f"trainer.{name}" for name in trainer_arguments()]
             raise InputError(f"unknown key {key} ({nearest(key, [*known, *trainer])})")

@@ -13,8 +13,8 @@ from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import choices
 from toolkit.config.method import build_method
+from toolkit.config.recipes import build_training
 from toolkit.config.trainer import trainer_arguments
-from toolkit.config.training import build_training
 from toolkit.methods import LoraComposer, Preset, record_of
 
 

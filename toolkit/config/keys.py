@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from toolkit.config.learning import LearningConfig
+from toolkit.config.recipes import RECIPES
 from toolkit.config.schema import TrainerConfig
-from toolkit.config.training import RECIPES, LearningConfig
 from toolkit.methods import KINDS, Method, Preset
 from toolkit.text.dataclass_values import default_of
 
@@ -68,15 +69,11 @@ def _of_all(schemas: Iterable[type], prefix: str) -> Iterator[Key]:
 
 
 def _meanings(schema: type) -> dict[str, str]:
-    """The string under each field in the schema's source, or where it is inherited from."""
-    inherited = [_meanings(base) for base in schema.__bases__ if is_dataclass(base)]
-    return {name: said for one in inherited for name, said in one.items()} | _own_meanings(schema)
-
-
-def _own_meanings(schema: type) -> dict[str, str]:
+    """The string under each field in the source of the schema and of what it inherits from."""
+    inherited = [_meanings(above) for above in schema.__bases__ if is_dataclass(above)]
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(schema))).body
     assert isinstance(body, ast.ClassDef)
-    return {
+    own = {
         line.target.id: " ".join(below.value.value.split())
         for line, below in zip(body.body, body.body[1:], strict=False)
         if isinstance(line, ast.AnnAssign)
@@ -85,3 +82,4 @@ def _own_meanings(schema: type) -> dict[str, str]:
         and isinstance(below.value, ast.Constant)
         and isinstance(below.value.value, str)
     }
+    return {name: text for known in (*inherited, own) for name, text in known.items()}

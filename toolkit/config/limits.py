@@ -19,3 +19,11 @@ def between(key: str, value: int, least: int, most: int) -> None:
         raise InputError(
             f"{key} must be at least {least} and at most {most}, got {value}", key.split(".")[-1]
         )
+
+
+def share(key: str, value: float, most: float) -> None:
+    """key: as it is typed; its last part is the field."""
+    if not 0 <= value <= most:
+        raise InputError(
+            f"{key} must be at least 0 and at most {most:g}, got {value}", key.split(".")[-1]
+        )

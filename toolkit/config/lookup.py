@@ -10,6 +10,7 @@ from pathlib import Path
 
 import toolkit
 from toolkit.concept.stored import ED_LORA
+from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
 from toolkit.text.files import read_text
@@ -54,8 +55,15 @@ def find_dataset(path: Path) -> Path:
     )
 
 
-def images_of(name: str) -> Path:
-    """`images` of configs/concept/NAME.yaml, or datasets/NAME."""
+def images_of(name: str, remembered: str) -> Path:
+    """The images that a concept was trained from, as its file says.
+
+    Where it does not, or they are there no more: `images` of configs/concept/NAME.yaml, or
+    datasets/NAME.
+    remembered: what its file says; empty where it does not.
+    """
+    if remembered and from_home(remembered).is_dir():
+        return from_home(remembered)
     images = Path("datasets") / name
     if name in choices("concept"):
         file = find_config("concept", name)
@@ -65,8 +73,9 @@ def images_of(name: str) -> Path:
     try:
         return find_dataset(images)
     except InputError as error:
+        gone = f" ({remembered}, which it was trained from, is gone)" if remembered else ""
         raise InputError(
-            f"no images of {name}: write configs/concept/{name}.yaml with "
+            f"no images of {name}{gone}: write configs/concept/{name}.yaml with "
             f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
         ) from error
 
@@ -106,16 +115,18 @@ def base_name(path: str) -> str:
 
 
 def training_arguments(
-    concepts: Sequence[str], model: str, model_path: str, output_dir: Path, recipe: str = ED_LORA
+    concepts: Sequence[str], model: ModelConfig, folders: Folders, recipe: str = ED_LORA
 ) -> str:
-    """What to type after `toolkit train` to have concepts on the base of this name and path."""
+    """What to type after `toolkit train` to have concepts on this base, in these folders."""
     words = [] if recipe == ED_LORA else [f"recipe={recipe}"]
     words.append(f"concept={','.join(concepts)}")
     if len(concepts) == 1 and concepts[0] not in choices("concept"):
         words += ["concept.images=FOLDER", "concept.class_word=WORD"]
-    words += _model_arguments(model, model_path)
-    if output_dir != Path("outputs"):
-        words.append(f"output_dir={output_dir}")
+    words += _model_arguments(model.name, model.path)
+    if folders.output_dir != Path("outputs"):
+        words.append(f"output_dir={folders.output_dir}")
+    if folders.concepts_dir is not None:
+        words.append(f"concepts_dir={folders.concepts_dir}")
     return " ".join(map(shlex.quote, words))
 
 

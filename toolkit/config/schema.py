@@ -6,10 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from toolkit.backbones.identity import overrides_of
+from toolkit.config.learning import LearningConfig
 from toolkit.config.limits import LARGEST_SEED
 from toolkit.config.limits import at_least as _at_least
 from toolkit.config.limits import between as _between
-from toolkit.config.training import LearningConfig
 from toolkit.config.training import TrainingConfig as TrainingConfig
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
@@ -55,6 +56,10 @@ class ModelConfig:
     """A diffusers folder, a single .safetensors file, or a hub id."""
     guidance_downscale: int | None = None
     """Latent pixels per cell of the map that the constraints read; null: the base's own."""
+    guidance_layers: tuple[int, ...] | None = None
+    """Which transformers of that map are read, counted from 0 (docs/families.md); null: all."""
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    """What the base predicts, where its files say it wrongly; null: what they say."""
     width: int = 512
     """Pixels the base was trained at."""
     height: int = 512
@@ -65,6 +70,11 @@ class ModelConfig:
     """The weights' type; null follows trainer.precision."""
     compile: bool = False
     """Compile denoising passes: the first picture waits for it, the others gain, on a GPU."""
+
+    @property
+    def overrides(self) -> str:
+        """What was set of how the base is read, as its identity has it."""
+        return overrides_of(self.prediction_type, self.guidance_layers)
 
     def __post_init__(self) -> None:
         too_long = len(self.name.encode()) > LONGEST_NAME
@@ -118,8 +128,8 @@ class SamplingConfig:
 class LoggerConfig:
     """Where measurements and pictures are logged."""
 
-    kind: Literal["csv", "wandb", "none"] = "csv"
-    """csv writes files only; wandb adds a W&B run; none writes no log."""
+    kind: Literal["csv", "wandb", "tensorboard", "none"] = "csv"
+    """csv: files only; wandb: a W&B run too; tensorboard: only in training; none: no log."""
     project: str = "lora-composer-toolkit"
     """The W&B project."""
     max_images: int = 64
@@ -141,8 +151,23 @@ class TrainerConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where a command reads and writes."""
+
+    output_dir: Path = Path("outputs")
+    """Where everything is written."""
+    concepts_dir: Path | None = None
+    """Where concepts are kept, in a folder for each base; null: concepts in output_dir."""
+
+    @property
+    def concepts_folder(self) -> Path:
+        """The folder of concepts, trained and imported."""
+        return self.concepts_dir or self.output_dir / "concepts"
+
+
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Folders):
     """What `toolkit train` does for one concept."""
 
     concept: ConceptConfig
@@ -151,12 +176,10 @@ class TrainConfig:
     sampling: SamplingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
 
 @dataclass(frozen=True)
-class ComposeConfig:
+class ComposeConfig(Folders):
     """What `toolkit compose` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
@@ -179,10 +202,9 @@ class ComposeConfig:
     """What a picture that is made anew stands in place of goes to earlier/ beside it."""
     provenance: bool = True
     """Write into each PNG what it was made from."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         with within("method.name"):
             check_folder_name("method.name", self.method.name)
         if self.batch_size is not None:
@@ -195,7 +217,21 @@ class ComposeConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class OtherPictures:
+    """Pictures that another program made, compared as one more method's.
+
+    folder: holds LAYOUT/SEED.png.
+    """
+
+    name: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        check_folder_name(f"pictures.{shortened(self.name)}", self.name)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Folders):
     """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
@@ -204,6 +240,10 @@ class EvaluateConfig:
     logger: LoggerConfig
     methods: tuple[Method, ...]
     """What is compared; differences are counted from the first."""
+    pictures: tuple[OtherPictures, ...] = ()
+    """Made by other programs, and compared with the methods."""
+    skip_missing: bool = False
+    """Score what there is of pictures that other programs made, when some are missing."""
     layouts: tuple[Path, ...] = ()
     layouts_file: Path | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -211,26 +251,40 @@ class EvaluateConfig:
     """Who judges; empty: the base's own scorer where it has one, else CLIP."""
     resamples: int = 2000
     """Bootstrap resamples of each interval."""
+    cost: bool = False
+    """Also count kernels and memory: each method makes one picture more, slowly."""
     batch_size: int | None = None
     """Pictures made at once; null: as many as a GPU's free memory holds, and 1 on a CPU."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
+        _check_not_tensorboard(self.logger)
         _at_least("resamples", self.resamples, 1)
-        if not self.methods:
-            raise InputError("methods=: name at least one", "methods")
+        if not self.methods and not self.pictures:
+            raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
+        names = [method.name for method in self.methods]
+        for pictures in self.pictures:
+            if pictures.name in names:
+                raise InputError(
+                    f"pictures.{pictures.name}: a method that is compared is called so: take "
+                    "another name",
+                    "pictures",
+                )
+
+    @property
+    def one_device(self) -> TrainerConfig:
+        """Where pictures are composed and judged."""
+        one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return TrainerConfig({**self.trainer.arguments, **one})
 
     @property
     def compositions(self) -> tuple[ComposeConfig, ...]:
         """What must have been composed before it can be scored, a config for each method."""
-        one_device = {**self.trainer.arguments, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         return tuple(
             ComposeConfig(
                 model=self.model,
                 method=method,
                 sampling=self.sampling,
-                trainer=TrainerConfig(one_device),
+                trainer=self.one_device,
                 logger=LoggerConfig(kind="none"),
                 layouts=self.layouts,
                 layouts_file=self.layouts_file,
@@ -239,13 +293,37 @@ class EvaluateConfig:
                 strict=True,
                 figures=False,
                 output_dir=self.output_dir,
+                concepts_dir=self.concepts_dir,
             )
             for method in self.methods
         )
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class LayoutsConfig(Folders):
+    """What `toolkit layouts export` does. Either `layouts` or `layouts_file` is given."""
+
+    model: ModelConfig
+    layouts: tuple[Path, ...] = ()
+    layouts_file: Path | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    format: Literal["json"] = "json"
+    """What is written: docs/evaluation.md describes it."""
+    out: Path | None = None
+    """The file to write; null: outputs/layouts.json."""
+
+    def __post_init__(self) -> None:
+        if self.out is not None and (self.out.is_dir() or self.out.suffix.lower() != ".json"):
+            raise InputError(f"out={self.out}: a file that ends in .json is written", "out")
+
+    @property
+    def target(self) -> Path:
+        """The file that is written."""
+        return self.out or self.output_dir / "layouts.json"
+
+
+@dataclass(frozen=True)
+class SampleConfig(Folders):
     """What `toolkit sample` does."""
 
     concept: str
@@ -261,8 +339,6 @@ class SampleConfig:
     seeds: tuple[int, ...] = (0,)
     negative_prompt: str = ""
     """What the picture should not show."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("concept"):
@@ -272,7 +348,7 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class ImportConfig:
+class ImportConfig(Folders):
     """What `toolkit import` does."""
 
     file: Path
@@ -289,8 +365,6 @@ class ImportConfig:
     """The highest rank kept of a model that holds whole weights."""
     overwrite: bool = False
     """Replace a concept of that name."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("name"):
@@ -299,7 +373,7 @@ class ImportConfig:
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Folders):
     """What `toolkit export` does."""
 
     concept: str
@@ -308,8 +382,6 @@ class ExportConfig:
     """Which programs it is for."""
     to: Path | None = None
     """The file to write, or a folder for it; null: outputs/exports/MODEL."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         with within("concept"):
@@ -358,7 +430,7 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
-class FuseConfig:
+class FuseConfig(Folders):
     """What `toolkit fuse` does."""
 
     concepts: tuple[str, ...]
@@ -369,8 +441,6 @@ class FuseConfig:
     """What the fusion is called; null: its concepts' names, joined by _."""
     overwrite: bool = False
     """Make it anew, also when it is there."""
-    output_dir: Path = Path("outputs")
-    """Where everything is written."""
 
     def __post_init__(self) -> None:
         for concept in self.concepts:
@@ -386,3 +456,24 @@ class FuseConfig:
     def fused_name(self) -> str:
         """The fusion's name."""
         return self.name or "_".join(self.concepts)
+
+
+@dataclass(frozen=True)
+class UiConfig(Folders):
+    """What `toolkit ui` does."""
+
+    model: ModelConfig
+    host: str = "127.0.0.1"
+    """Where the page is served; another than this machine alone needs the token that is printed."""
+    port: int = 8765
+    """The page's port; 0: any that is free."""
+
+    def __post_init__(self) -> None:
+        _between("port", self.port, 0, 65535)
+        if not self.host or not all(c.isalnum() or c in ".:-" for c in self.host):
+            raise InputError(f"host={shortened(self.host)}: give an address, as 0.0.0.0", "host")
+
+
+def _check_not_tensorboard(logger: LoggerConfig) -> None:
+    if logger.kind == "tensorboard":
+        raise InputError("logger=tensorboard is for training; here csv, wandb or none", "logger")

@@ -1,48 +1,12 @@
-"""What stage one can be told: the keys of each recipe, and reading them."""
+"""What the training of an ED-LoRA can be told."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from toolkit.concept.stored import CONES2, ED_LORA
-from toolkit.config.limits import LARGEST_SEED, MOST_STEPS, at_least, between
-from toolkit.errors import InputError, within
-from toolkit.text.dataclass_values import read_dataclass
-from toolkit.text.suggest import nearest
-
-
-@dataclass(frozen=True)
-class LearningConfig:
-    """What every recipe can be told."""
-
-    recipe: ClassVar[str]
-    """What it is called, as `toolkit train recipe=` has it."""
-
-    steps: int
-    """Optimiser steps."""
-    batch_size: int
-    """Images per step and device."""
-    seed: int = 0
-    """Of everything random in training."""
-    checkpoint_every_steps: int = 100
-    """How often training can be resumed from."""
-    sample_every_steps: int = 200
-    """How often a grid of samples is made; 0: never."""
-    sample_prompts: tuple[str, ...] = ()
-    """What the grid shows; empty: the concept alone."""
-    skip_unreadable: bool = False
-    """Train on the rest when an image cannot be read."""
-    random_crop: bool = False
-    """A new square of each image at each step, instead of its middle."""
-    mirror: bool = False
-    """Also show the images mirrored."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every_steps"):
-            between(f"training.{name}", getattr(self, name), 1, MOST_STEPS)
-        between("training.batch_size", self.batch_size, 1, 4096)
-        at_least("training.sample_every_steps", self.sample_every_steps, 0)
-        between("training.seed", self.seed, 0, LARGEST_SEED)
+from toolkit.concept.stored import ED_LORA
+from toolkit.config.learning import LearningConfig
+from toolkit.config.limits import MOST_STEPS, at_least, between, share
+from toolkit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -69,6 +33,28 @@ class TrainingConfig(LearningConfig):
     """Weight of holding the tokens' attention to the masks."""
     max_embedding_norm: float | None = 0.55
     """Embeddings stop training at this norm; null: never."""
+    captions: Literal["files", "class_word"] = "files"
+    """Where captions come from; class_word: each is <NAME> and the class word."""
+    caption_lines: bool = False
+    """Each line of a caption is a caption of its own; one is drawn at each step."""
+    caption_dropout: float = 0.0
+    """How often a caption is left out, 0 to 1."""
+    shuffle_tags: bool = False
+    """What stands between commas comes in a new order at each step."""
+    keep_tags: int = 1
+    """How many tags stay in front of the shuffled ones."""
+    prior: str | None = None
+    """A folder of pictures of the class word, or how many the base makes itself; null: none."""
+    prior_weight: float = 1.0
+    """Of the loss on those pictures."""
+    validation: float = 0.0
+    """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
+    validate_every_steps: int | None = None
+    """How often that loss is measured; null: 20 times in all."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are written: the last step's, or those of the lowest held-out loss."""
+    patience: int | None = None
+    """Stop after so many measurements without a lower held-out loss; null: never."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,71 +66,20 @@ class TrainingConfig(LearningConfig):
             "learning_rate_unet",
             "learning_rate_embeddings",
             "noise_offset",
+            "prior_weight",
+            "keep_tags",
             "attention_regularisation",
         ):
             at_least(f"training.{name}", getattr(self, name), 0)
+        share("training.caption_dropout", self.caption_dropout, 1)
+        self._check_validation()
 
-
-@dataclass(frozen=True)
-class Cones2Config(LearningConfig):
-    """What Cones 2 adds to its class word (arXiv 2305.19327). The defaults are its authors'."""
-
-    recipe: ClassVar[str] = CONES2
-
-    steps: int = 4000
-    batch_size: int = 1
-    learning_rate: float = 5e-6
-    """Of the text encoder, all of which trains."""
-    weight_decay: float = 1e-2
-    """AdamW's."""
-    start_weight: float = 1e-2
-    """Of holding the encoding of the text's beginning where it was."""
-    rest_weight: float = 1e-3
-    """Of holding the encoding behind the class word where it was."""
-    max_gradient_norm: float = 1.0
-    """Gradients are clipped to it, where trainer.gradient_clip_val says nothing."""
-    checkpoint_every_steps: int = 500
-    sample_every_steps: int = 1000
-    random_crop: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in (
-            "learning_rate",
-            "weight_decay",
-            "start_weight",
-            "rest_weight",
-            "max_gradient_norm",
-        ):
-            at_least(f"training.{name}", getattr(self, name), 0)
-
-
-RECIPES: Mapping[str, type[LearningConfig]] = {
-    one.recipe: one for one in (TrainingConfig, Cones2Config)
-}
-"""By the word that `kind:` has in a recipe's file."""
-
-
-def build_training(recipe: str, content: Mapping[str, Any]) -> LearningConfig:
-    """What `content` says of a recipe's keys. Raises InputError for one that it has not."""
-    schema = RECIPES[recipe]
-    known = [field.name for field in fields(schema)]
-    for key in content:
-        if key in known:
-            continue
-        others = [name for name, other in RECIPES.items() if _has(other, key)]
-        if not others:
-            raise InputError(
-                f"unknown key training.{key} ({nearest(key, known)})", f"training.{key}"
-            )
-        raise InputError(
-            f"training.{key}: recipe={recipe} has no such key (it has {', '.join(known)}); it is "
-            f"one of recipe={', '.join(others)}",
-            f"training.{key}",
-        )
-    with within("training"):
-        return read_dataclass(schema, content, "training")
-
-
-def _has(schema: type[LearningConfig], key: str) -> bool:
-    return key in {field.name for field in fields(schema)}
+    def _check_validation(self) -> None:
+        share("training.validation", self.validation, 0.5)
+        for name in ("validate_every_steps", "patience"):
+            if getattr(self, name) is not None:
+                between(f"training.{name}", getattr(self, name), 1, MOST_STEPS)
+        if self.validation == 0 and self.keep == "best":
+            raise InputError("training.keep=best needs a loss to go by: training.validation=0.15")
+        if self.validation == 0 and self.patience is not None:
+            raise InputError("training.patience needs a loss to go by: training.validation=0.15")

@@ -1,16 +1,20 @@
 """What an evaluation is asked for, checked as far as files tell, without torch."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.batch.asked import Asked, asked_to_compose
+from toolkit.concept.stored import images_in
 from toolkit.config.lookup import images_of
 from toolkit.config.schema import EvaluateConfig
 from toolkit.config.trainer import check_early
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
+from toolkit.evaluation.other_pictures import check_pictures
 from toolkit.files import check_writable
 from toolkit.layout.layout import is_file
+from toolkit.methods.prompt_only import PromptOnly
 
 SCORER = "scorer"
 """The folder in a base that holds the scorer made for it."""
@@ -26,17 +30,20 @@ def check_asked(config: EvaluateConfig) -> Asked:
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    asked, *_ = [asked_to_compose(one) for one in config.compositions]
+    methods = config.methods or (PromptOnly("prompt_only"),)  # pictures alone: no method is asked
+    compositions = replace(config, methods=methods).compositions
+    asked, *_ = [asked_to_compose(one) for one in compositions]
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):
         raise InputError(f"{name} has no images to compare with: run toolkit import for it first")
-    for name in asked.files:
-        images_of(name)
+    for name, file in asked.files.items():
+        images_of(name, images_in(file))
     if "mini" in config.judges:
         check_scorer(Path(config.model.path))
     if "imagenet" in config.judges:
         check_imagenet()
+    check_pictures(config, asked.usable)
     return asked
 
 

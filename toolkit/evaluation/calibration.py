@@ -9,7 +9,7 @@ from torch import Tensor
 
 from toolkit.evaluation.judges import Judge
 from toolkit.evaluation.pixels import crop
-from toolkit.evaluation.references import PixelBox, Reference
+from toolkit.evaluation.references import Reference
 from toolkit.evaluation.scores import (
     image_similarity,
     is_confused,
@@ -18,6 +18,7 @@ from toolkit.evaluation.scores import (
     windows,
 )
 from toolkit.layout.layout import Box
+from toolkit.layout.pixels import PixelBox
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from toolkit.evaluation.pixels import crop
 from toolkit.evaluation.spoil import WAYS, spoilt
 from toolkit.evaluation.texture import Clean, blurred, fit, statistics
 from toolkit.images.tensors import pixels_of
+from toolkit.layout.areas import bounds_of
 from toolkit.layout.layout import Layout, Region
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class CleanJudge:
         outside = None if empty is None else changed_outside(picture, empty, layout)
         found = []
         for region in layout.regions:
-            strangeness = self.strangeness(crop(picture, region.box), region)
+            strangeness = self.strangeness(crop(picture, bounds_of(region)), region)
             found.append(
                 CleanScores(region.concept, strangeness, strangeness > self.threshold, outside)
             )
@@ -139,14 +140,14 @@ def left_out(
 
 
 def changed_outside(picture: Image.Image, empty: Image.Image, layout: Layout) -> float | None:
-    """The share of what lies outside all boxes that differs from the empty scene; None without any.
+    """The share outside all regions' bounding boxes that differs from the empty scene, if any is.
 
     Both of one size and seed.
     """
     shown, expected = (blurred(pixels_of(image), 1.0) for image in (picture, empty))
     differs = (shown - expected).abs().amax(dim=0) > _DIFFERS
     outside = torch.ones_like(differs)
-    for x0, y0, x1, y1 in (region.box for region in layout.regions):
+    for x0, y0, x1, y1 in map(bounds_of, layout.regions):
         height, width = outside.shape
         outside[int(y0 * height) : round(y1 * height), int(x0 * width) : round(x1 * width)] = False
     return float(differs[outside].float().mean()) if outside.any() else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from toolkit.evaluation.table import ScoreRow, mean_interval, scores_of
+from toolkit.evaluation.table import ScoreRow, head_of, mean_interval, scores_of
 
 _GAP = 6  # pixels
 _LABEL = 120
@@ -29,7 +29,7 @@ def score_figure(rows: Sequence[ScoreRow], resamples: int) -> Figure:
                     error = [[found.mean - found.low], [found.high - found.mean]]
                     axis.barh(place, found.mean, xerr=error, color="#17bebb", height=0.7)
             axis.set_yticks(range(len(methods)), methods, fontsize=8)
-            axis.set_title(f"{score.replace('_', ' ')} ({judge})", fontsize=9)
+            axis.set_title(f"{head_of(score)} ({judge})", fontsize=9)
             axis.tick_params(axis="x", labelsize=8)
         line[0].invert_yaxis()
     return figure

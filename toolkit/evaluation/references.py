@@ -1,19 +1,19 @@
 """What a concept looks like: its images, its subject cut out of them, and what is beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
 
 from toolkit.backbones import Base
-from toolkit.evaluation.asked import images_of
+from toolkit.concept.stored import images_in
+from toolkit.config.lookup import images_of
 from toolkit.images.pictures import read_mask, read_picture
 from toolkit.images.tensors import image_of, pixels_of
+from toolkit.layout.pixels import PixelBox
 from toolkit.training.concept_folder import ConceptImage, read_concept_folder
-
-PixelBox = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels."""
 
 _LEAST_EMPTY = 0.25  # of an image's shorter side: narrower strips beside the subject say nothing
 
@@ -54,16 +54,17 @@ class Reference:
         return self.image.crop((x, y, x + side, y + side))
 
 
-def read_references(concepts: Sequence[str]) -> dict[str, tuple[Reference, ...]]:
-    """Every concept's references, from the folder that its config names, or datasets/NAME.
+def read_references(concepts: Mapping[str, Path]) -> dict[str, tuple[Reference, ...]]:
+    """References of every concept, by its file, which says where its images are.
 
     Raises InputError when a concept's images cannot be found or read.
     """
     return {
         name: tuple(
-            _reference(image) for image in read_concept_folder(images_of(name), name).images
+            _reference(image)
+            for image in read_concept_folder(images_of(name, images_in(file)), name).images
         )
-        for name in concepts
+        for name, file in concepts.items()
     }
 
 

@@ -23,6 +23,27 @@ def text_similarity(images: Tensor, texts: Tensor) -> Tensor:
     return 2.5 * (images * texts).sum(dim=1).clamp(min=0)
 
 
+COLLAPSE_LINES = (0.4, 0.5, 0.6)
+"""Below which a subject counts as collapsed: arXiv 2603.26078 gives the rate for each."""
+
+
+def whole_similarity(pictures: Tensor, references: Tensor) -> Tensor:
+    """How alike whole pictures are to a subject: the mean cosine to its references.
+
+    pictures: (n, dim), references: (m, dim), both of unit length. Returns (n,) in [-1, 1]. The mean
+    over a picture's subjects is arXiv 2603.26078's DINOv2 score, which has one reference of each.
+    """
+    return (pictures @ references.T).mean(dim=1)
+
+
+def has_collapsed(similarity: float) -> tuple[bool, ...]:
+    """For each of COLLAPSE_LINES, whether a subject of this `whole_similarity` counts as collapsed.
+
+    The mean over a picture's subjects is its Subject Collapse Rate (arXiv 2603.26078, sec. 4.3).
+    """
+    return tuple(similarity < line for line in COLLAPSE_LINES)
+
+
 def is_confused(own: float, others: list[float]) -> bool:
     """Whether a region looks more like another concept of its layout than like its own."""
     return any(other > own for other in others)

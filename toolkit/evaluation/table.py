@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from toolkit.evaluation.cost import COLUMNS, Cost, cells_of
 from toolkit.files import whole_file
 
 
@@ -31,6 +32,11 @@ class ScoreRow:
     strangeness: float | None = None
     spoilt: bool | None = None
     outside: float | None = None
+    collapsed: bool | None = None
+    whole_similarity: float | None = None
+    scr_40: bool | None = None
+    scr_50: bool | None = None
+    scr_60: bool | None = None
 
     @property
     def picture(self) -> tuple[str, int]:
@@ -60,8 +66,21 @@ SCORES = (
     "strangeness",
     "spoilt",
     "outside",
+    "collapsed",
+    "whole_similarity",
+    "scr_40",
+    "scr_50",
+    "scr_60",
 )
-BY_COUNT = ("image_similarity", "vanished", "confused", "spoilt", "outside")
+BY_COUNT = (
+    "image_similarity",
+    "vanished",
+    "confused",
+    "collapsed",
+    "spoilt",
+    "outside",
+    "scr_40",
+)
 """What is also told by the number of concepts."""
 
 
@@ -92,27 +111,44 @@ def difference_interval(
     return _bootstrap(np.array(differences), resamples) if differences else None
 
 
-def table(rows: Sequence[ScoreRow], resamples: int) -> str:
-    """Each judge's scores: a line for each method, the differences to the first, and by count."""
+def table(rows: Sequence[ScoreRow], resamples: int, costs: Sequence[Cost] = ()) -> str:
+    """Each judge's scores: a line for each method, the differences to the first, and by count.
+
+    costs: stand beside the scores of their methods.
+    """
+    cost_of = {cost.method: cost for cost in costs}
     lines = []
     for judge in dict.fromkeys(row.judge for row in rows):
         seen = [row for row in rows if row.judge == judge]
         scores = scores_of(seen)
         by_method = {row.method: [r for r in seen if r.method == row.method] for row in seen}
-        heads = (score.replace("_", " ") for score in scores)
-        lines.append(f"judge {judge}: {'':10}" + "".join(f"{head:>24}" for head in heads))
+        heads = (head_of(score) for score in scores)
+        costly = "".join(f"{head:>14}" for head in COLUMNS) if costs else ""
+        lines.append(f"judge {judge}: {'':10}" + "".join(f"{head:>24}" for head in heads) + costly)
         for method, own in by_method.items():
             cells = (mean_interval(own, score, resamples) for score in scores)
-            lines.append(f"  {method:20}" + "".join(f"{_shown(cell):>24}" for cell in cells))
+            paid = cells_of(cost_of.get(method)) if costs else []
+            lines.append(
+                f"  {method:20}"
+                + "".join(f"{_shown(cell):>24}" for cell in cells)
+                + "".join(f"{cell:>14}" for cell in paid)
+            )
         first, *others = by_method
         for method in others:
             gap = difference_interval(by_method[first], by_method[method], scores[0], resamples)
             if gap is not None:
                 sure = "" if gap.excludes_zero else "  (the interval holds 0)"
-                name = scores[0].replace("_", " ")
+                name = head_of(scores[0])
                 lines.append(f"  {first} - {method}: {name} {_shown(gap)}{sure}")
         lines += _by_count(by_method, [score for score in BY_COUNT if score in scores])
     return "\n".join(lines)
+
+
+def head_of(score: str) -> str:
+    """What a score is called where people read it: SCR@0.4 for scr_40."""
+    if score.startswith("scr_"):
+        return f"SCR@0.{score[4]}"
+    return score.replace("_", " ")
 
 
 def scores_of(rows: Sequence[ScoreRow]) -> list[str]:
@@ -125,7 +161,7 @@ def _by_count(by_method: Mapping[str, Sequence[ScoreRow]], scores: Sequence[str]
     counts = sorted({row.regions for rows in by_method.values() for row in rows})
     lines = []
     for score in scores if len(counts) > 1 else ():
-        head = f"{score.replace('_', ' ')}, by concepts"
+        head = f"{head_of(score)}, by concepts"
         lines.append(f"  {head:32}" + "".join(f"{count:>10}" for count in counts))
         for method, rows in by_method.items():
             found = (

@@ -51,7 +51,8 @@ def fused_already(config: FuseConfig) -> Path | None:
     configuration = read_configuration(config.model.path)
     if configuration is None or not is_plain(config.trainer.arguments):
         return None
-    identity = configuration.identity(config.model.name, config.model.dtype or "float32")
+    model = config.model
+    identity = configuration.identity(model.name, model.dtype or "float32", model.overrides)
     if identity is None or not is_fused(config, fingerprint_of(config, identity)):
         return None
     tell_fused()
@@ -65,19 +66,21 @@ def tell_fused() -> None:
 
 def fused_file(config: FuseConfig) -> Path:
     """Where the fusion is kept, beside the concepts."""
-    return concept_path(config.output_dir, config.model.name, config.fused_name)
+    return concept_path(config.concepts_folder, config.model.name, config.fused_name)
 
 
 def concept_files(config: FuseConfig) -> list[Path]:
     """Where the concepts are kept that are fused."""
-    return [concept_path(config.output_dir, config.model.name, name) for name in config.concepts]
+    return [
+        concept_path(config.concepts_folder, config.model.name, name) for name in config.concepts
+    ]
 
 
 def fingerprint_of(config: FuseConfig, base: Identity) -> str:
     """16 hex digits of all that a fusion depends on."""
     recipe = {
         "version": _VERSION,
-        "base": [base.architecture, base.weights],
+        "base": [base.architecture, base.weights, *filter(None, [base.overrides])],
         "concepts": [[name_in(file), sha256_of(file)] for file in concept_files(config)],
         "size": [config.model.width, config.model.height],
         **asdict(config.fusion),
@@ -95,6 +98,8 @@ def _check_trained(config: FuseConfig) -> None:
     files = zip(config.concepts, concept_files(config), strict=True)
     missing = [name for name, file in files if not file.is_file()]
     if missing:
-        model = config.model
-        typed = training_arguments(missing, model.name, model.path, config.output_dir)
-        raise InputError(f"not trained yet: {', '.join(missing)}; run: toolkit train {typed}")
+        typed = training_arguments(missing, config.model, config)
+        where = config.concepts_folder / config.model.name
+        raise InputError(
+            f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
+        )

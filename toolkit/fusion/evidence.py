@@ -21,37 +21,39 @@ See = Callable[[str, Tensor], None]
 """Is told the name of a map and the rows that it was given."""
 
 
-def text_evidence(base: Base, concept: Concept, names: Collection[str], see: See) -> None:
-    """Every place of both prompts in every version, under the concept's own text encoder."""
+def text_evidence(
+    base: Base, concept: Concept, part: Part, names: Collection[str], see: See
+) -> None:
+    """Every place of both prompts in every version, under the concept's own text encoder `part`."""
     with (
-        base.changed(Part.TEXT_ENCODER, concept.text_encoder, concept.scale),
-        base.inputs_watched(Part.TEXT_ENCODER, names, lambda name, rows: see(name, rows.float())),
+        base.changed(part, concept.changes[part], concept.scale),
+        base.inputs_watched(part, names, lambda name, rows: see(name, rows.float())),
     ):
         for prompt in shown(base, concept):
-            encode_versions(base, concept, unpadded(base, prompt))
+            encode_versions(base, concept, unpadded(prompt))
 
 
 def cross_evidence(
-    base: Base, concept: Concept, text_encoder: Mapping[str, LowRank], see: See
+    base: Base, concept: Concept, text: Mapping[Part, Mapping[str, LowRank]], see: See
 ) -> None:
     """What calls the concept, and the end token, as the fused text encoder gives them.
 
     Of each layer its own version of both prompts; the names are those of cross-attention's keys.
-    text_encoder: the fused text encoder's changes.
+    text: the fused text encoders' changes.
     """
     places = length_of(base, concept) + 1
-    with base.changed(Part.TEXT_ENCODER, text_encoder):
+    with base.changed_text(text):
         for prompt in shown(base, concept):
-            versions = encode_versions(base, concept, unpadded(base, prompt)).float()
-            for layer, encoding in zip(base.layers, versions, strict=True):
-                see(layer.keys_of_text, encoding[-places:])
+            versions = encode_versions(base, concept, unpadded(prompt)).hidden[0].float()
+            for layer in base.layers:
+                see(layer.keys_of_text, versions[layer.transformer, -places:])
 
 
 @torch.no_grad()
 def picture_evidence(
     base: Base,
     concept: Concept,
-    text_encoder: Mapping[str, LowRank],
+    text: Mapping[Part, Mapping[str, LowRank]],
     keys_values: Mapping[str, LowRank],
     noise: Tensor,
     scheduler: SchedulerMixin,
@@ -61,14 +63,14 @@ def picture_evidence(
 ) -> Tensor:
     """Every cell at every step of one picture of the concept alone, without any guidance.
 
-    text_encoder, keys_values: the fused changes of the text encoder, of cross-attention's keys and
+    text, keys_values: the fused changes of the text encoders, of cross-attention's keys and
     values. noise: (1, channels, h, w). scheduler: set to its timesteps. advance: called after each
     step. Returns the picture's latents. Raises RunError when they stop being finite.
     """
     own = {path: change for path, change in concept.unet.items() if not reads_text(path)}
     prompt = shown(base, concept)[0]
-    with base.changed(Part.TEXT_ENCODER, text_encoder):
-        encoding = encode_versions(base, concept, prompt)[None].to(base.dtype)
+    with base.changed_text(text):
+        encoding = encode_versions(base, concept, prompt)
     latents = noise.to(base.device, torch.float32) * scheduler.init_noise_sigma
     with (
         base.heard_by_layer(),

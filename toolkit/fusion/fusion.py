@@ -1,4 +1,4 @@
-"""The fusion, stage by stage: the text encoder, cross-attention's keys and values, the rest.
+"""The fusion, stage by stage: the text encoders, cross-attention's keys and values, the rest.
 
 Every linear map that some concept changes is solved on its own, on inputs that the stages before
 have fused already. Tokens are not fused: all concepts' tokens stay as they are.
@@ -24,6 +24,8 @@ from toolkit.fusion.solver import SOLVERS
 from toolkit.fusion.store import Store, StoredFile
 
 Changes = Mapping[str, LowRank]
+ChangesByPart = Mapping[Part, Changes]
+_STORED = {Part.TEXT_ENCODER: "text", Part.TEXT_ENCODER_2: "text_2"}
 _NEGLIGIBLE = 1e-6  # of a difference's norm, left out of its low-rank product
 _TEXT_ITERATIONS, _PICTURE_ITERATIONS = 500, 50  # as published
 
@@ -32,16 +34,24 @@ _TEXT_ITERATIONS, _PICTURE_ITERATIONS = 500, 50  # as published
 class Maps:
     """The maps that some concept changes, by the stage that solves them."""
 
-    text_encoder: tuple[str, ...]
+    text: Mapping[Part, tuple[str, ...]]
     keys_values: tuple[str, ...]
     others: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, (*self.text.values(), self.keys_values, self.others)))
 
 
 def changed_maps(concepts: Sequence[Concept]) -> Maps:
     """What the fusion of `concepts` has to solve."""
-    unet = dict.fromkeys(path for concept in concepts for path in concept.unet)
+    changed = {
+        part: tuple(dict.fromkeys(path for c in concepts for path in c.changes[part]))
+        for part in Part
+    }
+    unet = changed.pop(Part.UNET)
     return Maps(
-        tuple(dict.fromkeys(path for concept in concepts for path in concept.text_encoder)),
+        {part: paths for part, paths in changed.items() if paths},
         tuple(filter(reads_text, unet)),
         tuple(path for path in unet if not reads_text(path)),
     )
@@ -51,7 +61,7 @@ def work_of(concepts: Sequence[Concept], settings: FusionConfig) -> int:
     """How often `fuse` calls `advance`: for each map, and each step of each concept's picture."""
     maps = changed_maps(concepts)
     pictures = len(concepts) * settings.steps if maps.others else 0
-    return len(maps.text_encoder) + len(maps.keys_values) + len(maps.others) + pictures
+    return maps.count + pictures
 
 
 @torch.no_grad()
@@ -74,16 +84,14 @@ def fuse(
         concept.check_fits(base)
         shown(base, concept)
     run = _Run(base, concepts, settings, store, advance)
-    text_encoder = run.text_encoder()
-    keys_values = run.keys_values(text_encoder)
-    others = run.others(text_encoder, keys_values, size)
+    text = run.text()
+    keys_values = run.keys_values(text)
+    others = run.others(text, keys_values, size)
     tokens_only = merged(concepts, [0.0] * len(concepts))
     triggers = [concept.trigger_words for concept in concepts if not concept.token_names]
     return replace(
-        tokens_only,
+        tokens_only.with_changes({**text, Part.UNET: keys_values | others}),
         trigger_words=", ".join(triggers),
-        text_encoder=text_encoder,
-        unet=keys_values | others,
         base_name=base.name,
         architecture=base.architecture,
         weights=base.weights,
@@ -100,25 +108,29 @@ class _Run:
     store: Store
     advance: Callable[[], object]
 
-    def text_encoder(self) -> dict[str, LowRank]:
-        paths = changed_maps(self.concepts).text_encoder
-        names = {input_name(path) for path in paths}
-        found = [
-            self._kept(f"text.{number}", partial(text_evidence, self.base, own, names))
-            for number, own in enumerate(self.concepts)
-        ]
-        return self._solved("text_encoder", paths, found, _TEXT_ITERATIONS)
+    def text(self) -> dict[Part, dict[str, LowRank]]:
+        fused = {}
+        for part, paths in changed_maps(self.concepts).text.items():
+            names = {input_name(path) for path in paths}
+            found = [
+                self._kept(
+                    f"{_STORED[part]}.{number}", partial(text_evidence, self.base, own, part, names)
+                )
+                for number, own in enumerate(self.concepts)
+            ]
+            fused[part] = self._solved(part, paths, found, _TEXT_ITERATIONS)
+        return fused
 
-    def keys_values(self, text_encoder: Changes) -> dict[str, LowRank]:
+    def keys_values(self, text: ChangesByPart) -> dict[str, LowRank]:
         paths = changed_maps(self.concepts).keys_values
         found = [
-            self._kept(f"cross.{number}", partial(cross_evidence, self.base, own, text_encoder))
+            self._kept(f"cross.{number}", partial(cross_evidence, self.base, own, text))
             for number, own in enumerate(self.concepts)
         ]
-        return self._solved("unet", paths, found, _TEXT_ITERATIONS)
+        return self._solved(Part.UNET, paths, found, _TEXT_ITERATIONS)
 
     def others(
-        self, text_encoder: Changes, keys_values: Changes, size: tuple[int, int]
+        self, text: ChangesByPart, keys_values: Changes, size: tuple[int, int]
     ) -> dict[str, LowRank]:
         paths = changed_maps(self.concepts).others
         if not paths:
@@ -133,7 +145,7 @@ class _Run:
                 picture_evidence,
                 self.base,
                 own,
-                text_encoder,
+                text,
                 keys_values,
                 noise,
                 scheduler_of(self.base, self.settings),
@@ -141,7 +153,7 @@ class _Run:
                 self.advance,
             )
             found.append(self._kept(f"picture.{number}", look))
-        return self._solved("unet", paths, found, _PICTURE_ITERATIONS)
+        return self._solved(Part.UNET, paths, found, _PICTURE_ITERATIONS)
 
     def _noises(self, size: tuple[int, int]) -> list[Tensor]:
         """(1, channels, h, w) for each concept, one after the other from one generator."""
@@ -166,15 +178,15 @@ class _Run:
         return self.store.file(name, make)
 
     def _solved(
-        self, part: str, paths: Sequence[str], found: Sequence[StoredFile], iterations: int
+        self, part: Part, paths: Sequence[str], found: Sequence[StoredFile], iterations: int
     ) -> dict[str, LowRank]:
-        weights = self.base.map_weights(Part(part))
+        weights = self.base.map_weights(part)
         changes = {}
         for path in paths:
 
             def solve(path: str = path) -> dict[str, Tensor]:
                 weight = weights[path].float()
-                own = [own_weight(weight, c, getattr(c, part).get(path)) for c in self.concepts]
+                own = [own_weight(weight, c, c.changes[part].get(path)) for c in self.concepts]
                 seen = [kept[input_name(path)].to(weight.device) for kept in found]
                 fused = SOLVERS[self.settings.solver].solve(
                     weight, own, seen, iterations, self.settings.ridge

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from toolkit.backbones import Base, TokenisedPrompt
+from toolkit.backbones import Base, Encodings, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import InputError
 
@@ -31,20 +30,18 @@ def shown(base: Base, concept: Concept) -> list[TokenisedPrompt]:
     return prompts
 
 
-def unpadded(base: Base, prompt: TokenisedPrompt) -> TokenisedPrompt:
-    """`prompt` up to its end token, whose id a concept's tokens may have as well."""
-    taken = {place for place, _ in prompt.concept_tokens}
-    ends = (i for i, own in enumerate(prompt.ids) if own == base.tokenizer.eos_token_id)
-    end = next(place for place in ends if place not in taken)
-    return replace(prompt, ids=prompt.ids[: end + 1])
+def unpadded(prompt: TokenisedPrompt) -> TokenisedPrompt:
+    """`prompt` up to its end token."""
+    return replace(prompt, ids=prompt.ids[: prompt.end + 1])
 
 
 def length_of(base: Base, concept: Concept) -> int:
     """How many places what calls `concept` takes in a prompt."""
-    return len(unpadded(base, shown(base, concept)[-1]).ids) - 2  # begin and end tokens
+    return shown(base, concept)[-1].end - 1  # without the begin token
 
 
 @torch.no_grad()
-def encode_versions(base: Base, concept: Concept, prompt: TokenisedPrompt) -> Tensor:
-    """(layers, places, dim): `prompt` as each layer of the U-Net hears it."""
-    return base.encode_prompts([prompt], concept.embeddings.to(base.device))[0]
+def encode_versions(base: Base, concept: Concept, prompt: TokenisedPrompt) -> Encodings:
+    """`prompt` as each layer of the U-Net hears it."""
+    embeddings = {part: own.to(base.device) for part, own in concept.token_embeddings.items()}
+    return base.encode_prompts([prompt], embeddings)

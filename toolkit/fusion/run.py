@@ -49,6 +49,8 @@ def fuse_concepts(config: FuseConfig) -> Path:
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
         device="cpu" if device.type == "mps" else device,  # which has no float64
         dtype=trainer.dtype_of_base(model.dtype),
     )

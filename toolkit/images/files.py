@@ -93,7 +93,8 @@ def is_colourless(path: Path) -> bool:
     try:
         image = open_image(path).image
         with told_of(path):
-            if image.mode[0] in "1LIF" or "A" in image.getbands():
+            clear = "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255)
+            if image.mode[0] in "1LIF" or clear:
                 return True
             pixels = np.asarray(image.convert("RGB")).astype(int)
     except InputError:

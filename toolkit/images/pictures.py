@@ -84,7 +84,7 @@ def _laid_on(picture: Stored, mask: Image.Image, orientation: int, path: Path) -
     """The mask over the upright picture: as it says itself, as it is, or turned as the picture."""
     size = picture.upright_size
     ways = [turned(mask, orientation), mask, turned(mask, picture.orientation)]
-    for fits in (lambda way: way.size == size, lambda way: _same_shape(way.size, size)):
+    for fits in (lambda way: way.size == size, lambda way: same_shape(way.size, size)):
         for way in filter(fits, ways):
             return way.resize(size)
     raise InputError(
@@ -93,7 +93,7 @@ def _laid_on(picture: Stored, mask: Image.Image, orientation: int, path: Path) -
     )
 
 
-def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
     """Whether two sizes have one ratio, but for the rounding of a size to whole pixels."""
     (width, height), (other_width, other_height) = sorted((first, second))
     return (

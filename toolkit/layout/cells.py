@@ -1,6 +1,7 @@
-"""Boxes as cells of a feature map."""
+"""Places as cells of a feature map."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,12 +10,16 @@ from toolkit.layout.layout import Box
 
 @dataclass(frozen=True)
 class Cells:
-    """The whole cells of a feature map that lie in a box: rows top..bottom, columns left..right."""
+    """The cells of a feature map that a place holds: rows top..bottom, columns left..right.
+
+    held: which of these it holds, a byte of 0 or 1 for each, row by row; None: all, as a box does.
+    """
 
     top: int
     bottom: int
     left: int
     right: int
+    held: bytes | None = None
 
     @property
     def height(self) -> int:
@@ -25,7 +30,13 @@ class Cells:
         return self.right - self.left
 
     def __len__(self) -> int:
-        return self.height * self.width
+        return self.height * self.width if self.held is None else sum(self.held)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Row and column of each cell that is held."""
+        for number in range(self.height * self.width):
+            if self.held is None or self.held[number]:
+                yield self.top + number // self.width, self.left + number % self.width
 
 
 @lru_cache(maxsize=4096)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.errors import InputError, shortened
+from toolkit.errors import InputError, shortened, within
 from toolkit.files import from_home
+from toolkit.layout.areas import check_areas
 from toolkit.layout.layout import Layout, is_file
 from toolkit.layout.mapping import layout_from_mapping
 from toolkit.text.files import read_text, split_lines
@@ -78,7 +79,10 @@ def read_lines(path: Path) -> Lines:
 
 
 def _found_from(folder: Path, layout: Layout) -> Layout:
-    """The layout with the files it names found: in the working directory, or in `folder`."""
+    """The layout with the files it names found: in the working directory, or in `folder`.
+
+    Raises InputError for a mask that cannot be one of this layout.
+    """
 
     def find(path: Path, place: str) -> Path:
         path = from_home(path)
@@ -90,11 +94,15 @@ def _found_from(folder: Path, layout: Layout) -> Layout:
     def find_concept(concept: str, place: str) -> str:
         return str(find(Path(concept), place)) if is_file(concept) else concept
 
-    return replace(
+    found = replace(
         layout,
         background=find_concept(layout.background, "background") if layout.background else None,
         regions=tuple(
-            replace(region, concept=find_concept(region.concept, f"regions[{number}].concept"))
+            replace(
+                region,
+                concept=find_concept(region.concept, f"regions[{number}].concept"),
+                mask=region.mask and find(region.mask, f"regions[{number}].mask"),
+            )
             for number, region in enumerate(layout.regions)
         ),
         conditions=tuple(
@@ -106,3 +114,6 @@ def _found_from(folder: Path, layout: Layout) -> Layout:
             for number, condition in enumerate(layout.conditions)
         ),
     )
+    with within("", f"layout {layout.name}"):
+        check_areas(found)
+    return found

@@ -1,4 +1,4 @@
-"""Where the subjects of a picture stand: a prompt, and boxes that each name a concept."""
+"""Where the subjects of a picture stand: a prompt, and regions that each name a concept."""
 
 import math
 import re
@@ -17,25 +17,39 @@ LARGEST_SIDE = 16384
 Box = Annotated[tuple[float, float, float, float], "four numbers, [x0, y0, x1, y1]"]
 """x0, y0, x1, y1 as fractions of the canvas's width and height."""
 
+Point = tuple[float, float]
+"""x, y as fractions of the canvas's width and height."""
+
 
 @dataclass(frozen=True)
 class Region:
-    """One concept's place in the picture.
+    """One concept's place in the picture: a box, a mask or a polygon.
 
     concept: its name, or a file that holds one, which then answers to the file's name: <rex> for
         loras/rex.safetensors.
-    prompt: what is in the box; <concept> stands for the concept's tokens.
+    prompt: what is in the region; <concept> stands for the concept's tokens.
     negative_prompt: None takes the layout's.
     strength: scale of the concept's LoRA here.
-    guidance_scale: of classifier-free guidance in the box; None takes the picture's.
+    guidance_scale: of classifier-free guidance in the region; None takes the picture's.
+    mask: a grey image over the whole canvas, white inside. polygon: its corners in their order.
+    feather: how far inside its edge the region begins to act fully, as a fraction of the canvas's
+        shorter side.
+    depth: of regions that overlap, the one of least depth stands in front and has the place to
+        itself; those of one depth share it.
     """
 
     concept: str
     prompt: str
-    box: Box
+    box: Annotated[tuple[float, float, float, float] | None, "four numbers, [x0, y0, x1, y1]"] = (
+        None
+    )
     negative_prompt: str | None = None
     strength: float = 1.0
     guidance_scale: float | None = None
+    mask: Path | None = None
+    polygon: Annotated[tuple[Point, ...], "a list of points, [[x, y], [x, y], ...]"] = ()
+    feather: float = 0.0
+    depth: float = 0.0
 
     def __post_init__(self) -> None:
         with within("prompt"):
@@ -46,19 +60,47 @@ class Region:
             check_name("concept", name_of(self.concept))
         if not math.isfinite(self.strength):
             raise InputError(f"strength {self.strength}: must be finite", "strength")
-        x0, y0, x1, y1 = self.box
-        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-            raise InputError(
-                f"box {list(self.box)} of {self.concept}: needs 0 <= x0 < x1 <= 1 and "
-                "0 <= y0 < y1 <= 1 (fractions of width and height)",
-                "box",
-            )
+        self._check_place()
         if not names_concept(self.prompt, self.concept):
             raise InputError(
                 f"region prompt {shortened(self.prompt)!r} does not name its concept: "
                 f"write <{name_of(self.concept)}> in it",
                 "prompt",
             )
+
+    def _check_place(self) -> None:
+        given = [name for name in ("box", "mask", "polygon") if getattr(self, name)]
+        if len(given) != 1:
+            said = f"has {' and '.join(given)}" if given else "has no place"
+            raise InputError(
+                f"region of {self.concept} {said}: give one of box, mask and polygon",
+                given[-1] if given else "box",
+            )
+        if self.box:
+            x0, y0, x1, y1 = self.box
+            if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+                raise InputError(
+                    f"box {list(self.box)} of {self.concept}: needs 0 <= x0 < x1 <= 1 and "
+                    "0 <= y0 < y1 <= 1 (fractions of width and height)",
+                    "box",
+                )
+        if self.polygon:
+            across, down = zip(*self.polygon, strict=True)
+            if len(self.polygon) < 3 or len(set(across)) < 2 or len(set(down)) < 2:
+                raise InputError(
+                    f"polygon of {self.concept}: needs three corners or more that hold an area",
+                    "polygon",
+                )
+            if not all(0 <= value <= 1 for value in (*across, *down)):
+                raise InputError(
+                    f"polygon of {self.concept}: needs corners in 0..1 (fractions of width and "
+                    "height)",
+                    "polygon",
+                )
+        if not 0 <= self.feather <= 1:
+            raise InputError(f"feather {self.feather}: needs 0 <= feather <= 1", "feather")
+        if not math.isfinite(self.depth):
+            raise InputError(f"depth {self.depth}: must be finite", "depth")
 
 
 class ConditionType(StrEnum):
@@ -73,8 +115,10 @@ class Condition:
     """An image, such as a pose or a sketch, that shapes the picture beside the prompts.
 
     model: a diffusers folder or hub id of the network that reads it.
-    weight: of what the network adds. region_weights: the same inside each region's box, in the
+    weight: of what the network adds. region_weights: the same inside each region, in the
     layout's order; None takes `weight`, and so does every region where the tuple is empty.
+    mode: what the image is, for a network that reads several kinds (ControlNet-Union): a number
+    that its own page tells.
     """
 
     type: ConditionType
@@ -82,6 +126,7 @@ class Condition:
     image: Path
     weight: float = 1.0
     region_weights: tuple[float | None, ...] = ()
+    mode: int | None = None
 
     def __post_init__(self) -> None:
         weights = {"weight": (self.weight,), "region_weights": self.region_weights}

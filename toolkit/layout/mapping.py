@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.errors import within
-from toolkit.layout.layout import Layout
+from toolkit.layout.layout import Layout, Region
 from toolkit.text.dataclass_values import read_dataclass
 
 
@@ -20,7 +20,8 @@ def layout_from_mapping(content: Mapping[str, Any], source: str) -> Layout:
 def layout_to_mapping(layout: Layout) -> dict[str, Any]:
     """The layout as plain values; `layout_from_mapping` reads it.
 
-    Every default is written out, but for conditions and guidance scales where there are none.
+    Every default is written out, but for conditions, modes, guidance scales, feathers and depths
+    where there are none.
     """
     conditions = [
         {
@@ -30,6 +31,7 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
             "weight": condition.weight,
             "region_weights": list(condition.region_weights),
         }
+        | ({} if condition.mode is None else {"mode": condition.mode})
         for condition in layout.conditions
     ]
     return {
@@ -39,15 +41,27 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
         "width": layout.width,
         "height": layout.height,
         "background": layout.background,
-        "regions": [
-            {
-                "concept": region.concept,
-                "prompt": region.prompt,
-                "negative_prompt": region.negative_prompt,
-                "strength": region.strength,
-                "box": list(region.box),
-            }
-            | ({} if region.guidance_scale is None else {"guidance_scale": region.guidance_scale})
-            for region in layout.regions
-        ],
+        "regions": [_region_to_mapping(region) for region in layout.regions],
     } | ({"conditions": conditions} if conditions else {})
+
+
+def _region_to_mapping(region: Region) -> dict[str, Any]:
+    place: dict[str, Any] = {}
+    if region.box:
+        place = {"box": list(region.box)}
+    elif region.polygon:
+        place = {"polygon": [list(point) for point in region.polygon]}
+    elif region.mask:
+        place = {"mask": str(region.mask)}
+    return (
+        {
+            "concept": region.concept,
+            "prompt": region.prompt,
+            "negative_prompt": region.negative_prompt,
+            "strength": region.strength,
+        }
+        | place
+        | ({} if region.guidance_scale is None else {"guidance_scale": region.guidance_scale})
+        | ({"feather": region.feather} if region.feather else {})
+        | ({"depth": region.depth} if region.depth else {})
+    )

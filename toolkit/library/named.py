@@ -46,6 +46,8 @@ def load_base(
         config.path,
         config.name,
         guidance_downscale=config.guidance_downscale,
+        guidance_layers=config.guidance_layers,
+        prediction_type=config.prediction_type,
         device=_device() if device is None else device,
         dtype=_dtype(dtype or config.dtype or torch.float32),
         compiled=config.compile if compiled is None else compiled,
@@ -71,7 +73,7 @@ def load_concept(
     """
     path = from_home(source)
     if not isinstance(source, Path) and not is_file(source):
-        path = concept_path(Path(output_dir), base.name, source)
+        path = concept_path(Path(output_dir) / "concepts", base.name, source)
         if not path.is_file():
             raise InputError(
                 f"no concept {source} of {base.name}: {path} is not there; train it first, or give "

@@ -175,8 +175,8 @@ def _job(
     if isinstance(method, str):
         method = load_method(method, base)
     method.check(layout)
-    exemplars = exemplars_of([layout], method)
     named = _by_name(layout, concepts)
+    exemplars = exemplars_of(layout, method, lambda name: named[name].images)
     for remark in check(layout, base, named, method.recipe):
         log.warning("layout %s: %s", layout.name, remark)
     return _Job(method, method.prepare(base, layout, named), settings, exemplars)

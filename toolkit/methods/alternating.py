@@ -5,8 +5,8 @@ matters and the subjects come first; for Composite with all LoRAs added.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from toolkit.backbones import Part
 from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 
@@ -25,10 +25,10 @@ def switched(concepts: Sequence[Concept], strengths: Sequence[float]) -> list[Co
 
     Each knows the tokens of all, which `strengths` do not change; its `scale` is 1.
     """
-    text_half = _alone(concepts, strengths, 0).text_encoder
+    text_half = _alone(concepts, strengths, 0)
     return [
-        replace(_alone(concepts, strengths, index), text_encoder=text_half)
-        for index in range(len(concepts))
+        text_half.with_changes(text_half.changes | {Part.UNET: own.unet})
+        for own in (_alone(concepts, strengths, index) for index in range(len(concepts)))
     ]
 
 
@@ -37,10 +37,10 @@ def composited(concepts: Sequence[Concept], strengths: Sequence[float]) -> list[
 
     Each knows the tokens of all, which `strengths` do not change; its `scale` is 1.
     """
-    text_half = merged(concepts, strengths).text_encoder
+    text_half = merged(concepts, strengths)
     return [
-        replace(_alone(concepts, strengths, index), text_encoder=text_half)
-        for index in range(len(concepts))
+        text_half.with_changes(text_half.changes | {Part.UNET: own.unet})
+        for own in (_alone(concepts, strengths, index) for index in range(len(concepts)))
     ]
 
 

@@ -1,13 +1,14 @@
 """What must be right with a layout before anything is made."""
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 
 from toolkit.backbones import Backbone
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import Concept
-from toolkit.layout.cells import cells_of
-from toolkit.layout.layout import Layout
+from toolkit.layout.areas import areas_of, cells_of_areas
+from toolkit.layout.cells import Cells
+from toolkit.layout.layout import Layout, Region
 from toolkit.methods.prompts import check_tokens_differ, remarks_on
 from toolkit.methods.reading import own_prompts
 
@@ -15,7 +16,7 @@ from toolkit.methods.reading import own_prompts
 def check(
     layout: Layout, base: Backbone, concepts: Mapping[str, Concept], recipe: str
 ) -> list[str]:
-    """What is odd about a layout, such as boxes closer than a cell, in a line each.
+    """What is odd about a layout, such as regions closer than a cell, in a line each.
 
     recipe: of the concepts that the method draws.
     Raises InputError for one that this base cannot make.
@@ -29,19 +30,35 @@ def check(
     canvas, regions = own_prompts(layout, concepts)
     for prompt in (canvas, *regions):
         base.check_prompt(prompt)
-    return remarks_on(layout, concepts) + _close_boxes(layout, base)
+    return remarks_on(layout, concepts) + _close_regions(layout, base)
 
 
-def _close_boxes(layout: Layout, base: Backbone) -> list[str]:
+def _close_regions(layout: Layout, base: Backbone) -> list[str]:
     grid = base.guidance_cells(layout.width, layout.height)
-    held = [(region.concept, cells_of(region.box, *grid)) for region in layout.regions]
-    placed = [(concept, cells) for concept, cells in held if cells is not None]
+    held = cells_of_areas(areas_of(layout.regions), *grid)
     remarks = []
-    for (first, a), (second, b) in combinations(placed, 2):
-        apart_x = max(a.left, b.left) - min(a.right, b.right)
-        apart_y = max(a.top, b.top) - min(a.bottom, b.bottom)
-        if max(apart_x, apart_y) < 1:
-            remarks.append(
-                f"the boxes of {first} and {second} are less than a cell apart; they may blend"
-            )
+    for (first, a), (second, b) in combinations(zip(layout.regions, held, strict=True), 2):
+        if a is None or b is None:
+            continue
+        kind = "boxes" if first.box and second.box else "regions"
+        names = f"the {kind} of {first.concept} and {second.concept}"
+        if _overlap(first, a, second, b):
+            remarks.append(f"{names} overlap; they may blend")
+        elif _touch(a, b):
+            remarks.append(f"{names} are less than a cell apart; they may blend")
     return list(dict.fromkeys(remarks))
+
+
+def _overlap(first: Region, a: Cells, second: Region, b: Cells) -> bool:
+    if first.depth != second.depth:  # the nearer one has the place to itself
+        return False
+    if first.box and second.box:
+        (x0, y0, x1, y1), (u0, v0, u1, v1) = first.box, second.box
+        return x0 < u1 and u0 < x1 and y0 < v1 and v0 < y1
+    return not set(a).isdisjoint(b)
+
+
+def _touch(first: Cells, second: Cells) -> bool:
+    """Whether they share a cell, or a cell of one lies beside one of the other."""
+    around = {(y + dy, x + dx) for y, x in first for dy, dx in product((-1, 0, 1), repeat=2)}
+    return any(cell in around for cell in second)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.concept.stored import CONES2
 from toolkit.errors import InputError
+from toolkit.methods.boxes import check_boxes
 from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Cones2(Method):
         """Which of the `steps` each pass takes: the guided ones twice."""
         guided = self.guided(steps)
         return [step for step in range(steps) for _ in range(2 if step < guided else 1)]
+
+    def check(self, layout: "Layout") -> None:
+        """Raise InputError for regions that are more than boxes."""
+        check_boxes(layout, self.name)
 
     def passes(self, steps: int) -> int:
         """Denoising passes for so many steps."""

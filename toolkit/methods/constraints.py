@@ -2,7 +2,8 @@
 
 Where the released sampler differs from the paper, both formulas are here; `published` and `paper`
 in the names say which. All regions of all pictures are computed at once: `...` are their
-dimensions, h x w is the guidance grid.
+dimensions, h x w is the guidance grid. "The box" of the paper is a mask M here, which may have any
+shape (`places.py`).
 """
 
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def _kernel(device: torch.device, dtype: torch.dtype) -> Tensor:
 def gaussian_weight(height: int, width: int) -> Tensor:
     """(height, width): G of eq. 4, a Gaussian of sigma 1 over -1..1 each way of the box.
 
+    Of another shape than a box: of its bounding box, and cut to the shape by M of eq. 4.
+
     Its peak is 1, whether or not a cell lies at the very centre.
     """
     y = torch.linspace(-1, 1, height)
@@ -53,7 +56,7 @@ def gaussian_weight(height: int, width: int) -> Tensor:
 
 
 def top_count(cells: Cells, share: float) -> int:
-    """S (and P): floor of `share` of the box's cells, at least 1."""
+    """S (and P): floor of `share` of the cells that the region holds, at least 1."""
     return max(int(share * len(cells)), 1)
 
 
@@ -61,7 +64,7 @@ def enhancement_loss(attention: Tensor, mask: Tensor, weight: Tensor, top: Top) 
     """How far each token is from holding its box: 1 - mean of the top S of A * M * G (eq. 4).
 
     attention: (..., tokens, h, w) cross-attention probabilities of one concept's tokens.
-    mask, weight: (..., h, w), 1 in the box, and G in it. top: S.
+    mask, weight: (..., h, w), M, which is 1 in the region, and G in it. top: S.
     Returns (..., tokens), each in 0..1.
     """
     inside = torch.where(mask[..., None, :, :] > 0, attention * weight[..., None, :, :], -1.0)
@@ -71,8 +74,10 @@ def enhancement_loss(attention: Tensor, mask: Tensor, weight: Tensor, top: Top) 
 def fill_loss_published(attention: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """How far each token is from reaching every column and every row of its box.
 
-    A is masked first; the distance is averaged over the whole axis.
-    attention: (..., tokens, h, w). mask: (..., h, w), 1 in the box.
+    A is masked first; the distance is averaged over the whole axis. Of a mask of another shape than
+    a box, its projections are the rows and columns in which it holds a cell: two islands beside
+    each other leave the columns between them alone.
+    attention: (..., tokens, h, w). mask: (..., h, w), 1 in the region.
     Returns the distances along x and along y, each (..., tokens) in 0..1.
     """
     mask = mask[..., None, :, :]
@@ -85,7 +90,8 @@ def fill_loss_published(attention: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
 def fill_loss_paper(attention: Tensor, mask: Tensor) -> Tensor:
     """L_fill (eqs. 5 to 7): maxima over the whole map, cut to the box, one mean over both axes.
 
-    attention: (..., tokens, h, w). mask: (..., h, w), 1 in the box.
+    Of another shape than a box: over the rows and columns in which it holds a cell.
+    attention: (..., tokens, h, w). mask: (..., h, w), 1 in the region.
     Returns (..., tokens), each in 0..1.
     """
     mask = mask[..., None, :, :]
@@ -98,8 +104,8 @@ def region_loss(self_attention: Tensor, leaks: Tensor, top: Top) -> Tensor:
     """Mean of the top P of the self-attention from inside the box to outside it (eq. 8).
 
     self_attention: (..., h * w queries, h * w keys) probabilities. leaks: of that shape, true where
-    the query lies in the box and the key outside. top: P, and no more than there are leaks.
-    Returns (...), each in 0..1; 0 for a box that fills the canvas.
+    the query lies in the region and the key outside. top: P, and no more than there are leaks.
+    Returns (...), each in 0..1; 0 for a region that fills the canvas.
     """
     leaking = torch.where(leaks, self_attention, -1.0)
     return _mean_of_top(leaking.flatten(-2), top.counts, top.most)

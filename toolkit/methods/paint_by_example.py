@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.errors import InputError
+from toolkit.layout.areas import bounds_of
+from toolkit.methods.boxes import check_boxes
 from toolkit.methods.method import PlainMethod
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class PaintByExample(PlainMethod):
             )
 
     def check(self, layout: "Layout") -> None:
-        """Raise InputError for a missing checkpoint, and a canvas that it cannot paint on."""
+        """Raise InputError for a missing checkpoint, and a layout that it cannot paint."""
+        check_boxes(layout, self.name)
         if self.painter is None:
             raise InputError(
                 "method=paint_by_example needs its checkpoint: painter.path=FOLDER_OR_HUB_ID, as "
@@ -102,7 +105,7 @@ class PaintByExample(PlainMethod):
         return paint(
             painter,
             pixels,
-            [(region.box, exemplars[region.concept]) for region in layout.regions],
+            [(bounds_of(region), exemplars[region.concept]) for region in layout.regions],
             seed,
             self.painter_steps,
             self.painter_guidance_scale,

@@ -19,8 +19,9 @@ from transformers import CLIPImageProcessor
 
 from toolkit.errors import InputError
 from toolkit.images.pictures import read_picture
+from toolkit.layout.areas import Area
 from toolkit.layout.layout import Box
-from toolkit.layout.masks import box_masks
+from toolkit.layout.masks import area_masks
 
 
 @lru_cache(maxsize=1)
@@ -73,7 +74,7 @@ def paint(
         shown = read_picture(exemplar).resize(
             (crop["width"], crop["height"]), Image.Resampling.BICUBIC
         )
-        mask = box_masks([box], *pixels.shape[1:])
+        mask = area_masks([Area(box)], *pixels.shape[1:])
         painted: Tensor = painter(
             example_image=shown,
             image=pixels[None] * 2 - 1,

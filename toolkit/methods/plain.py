@@ -8,7 +8,7 @@ from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning, Passes
 from toolkit.backbones.prompts import Regional
-from toolkit.layout.masks import box_masks, mean_weights
+from toolkit.layout.masks import shares
 from toolkit.methods.alternating import turn
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from toolkit.methods.method import Prepared
 
 ALONE = Regional(isolation=False)
-"""Prompts that stand in boxes, and no other part of LoRA-Composer."""
+"""Prompts that stand in regions, and no other part of LoRA-Composer."""
 
 
 class Unguided:
@@ -95,12 +95,10 @@ def scales_of(
         return guidance_scale
     pictures = []
     for conditioning in conditionings:
-        layout, regions = conditioning.layout, [one.region for one in conditioning.regions]
+        layout, regions = conditioning.layout, conditioning.regions
         size = base.latent_size(layout.width, layout.height)
-        weights = mean_weights(box_masks([region.box for region in regions], *size))
-        gains = [
-            0.0 if region.guidance_scale is None else region.guidance_scale - guidance_scale
-            for region in regions
-        ]
+        weights = shares([one.area for one in regions], *size)[1:]
+        own = [one.region.guidance_scale for one in regions]
+        gains = [0.0 if scale is None else scale - guidance_scale for scale in own]
         pictures.append(guidance_scale + torch.einsum("rhw,r->hw", weights, torch.tensor(gains)))
     return torch.stack(pictures)[:, None].to(base.device)

@@ -1,4 +1,4 @@
-"""Numbers and lists of names in messages."""
+"""Numbers, lists of names and lengths of time in messages."""
 
 from collections.abc import Sequence
 
@@ -12,3 +12,13 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     """The first few names, and how many more there are."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def lasting(seconds: float) -> str:
+    """`less than a minute`, `about 3 minutes`, `about 2.5 hours`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 90:
+        return f"about {counted(minutes, 'minute')}"
+    return f"about {minutes / 60:.3g} hours"

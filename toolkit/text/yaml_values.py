@@ -66,6 +66,23 @@ _Values.add_implicit_resolver(
 )
 
 
+class _Written(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as anything else."""
+
+
+for _tag, _pattern, _first in _SCALARS:
+    _Written.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
+
+
+def write_yaml(value: Any) -> str:
+    """Plain values as YAML that `read_yaml` reads back: keys in their order, short lists inline."""
+    return yaml.dump(
+        value, Dumper=_Written, sort_keys=False, allow_unicode=True, default_flow_style=None
+    )
+
+
 def read_yaml(text: str, where: str) -> Any:
     """The value that `text` holds. Raises InputError that names the line and the problem."""
     try:

@@ -4,15 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from PIL import Image
 from torch import Tensor
 
 from toolkit.files import whole_file
-from toolkit.layout.layout import Layout, name_of
+from toolkit.layout.areas import area_of, as_array, bounds_of, own_cells
+from toolkit.layout.layout import Box, Layout, Region, name_of
 
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
+
+
+_KEY = (
+    "Each row: where the picture attends to one concept's words, bright for much, at three of the "
+    "refined denoising steps (step 0 is the first, from noise).\n"
+    "Good: most of it in the concept's own box (solid). Red, dashed: another concept's box, where "
+    "this one's attention is as dense as in its own."
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,16 @@ class RefinedStep:
 def attention_figure(
     picture: Image.Image | None, layout: Layout, steps: Sequence[RefinedStep], shown: int = 3
 ) -> Figure:
-    """The picture with its boxes, and each concept's cross-attention map at up to `shown` steps."""
+    """The picture with its regions, and each concept's attention map at up to `shown` steps.
+
+    A map's title says what share of its concept's attention lies in the concept's own region;
+    another's is drawn in red, with its share, where attention is as dense as in the own one.
+    """
     chosen = _spread(steps, shown)
     columns = 1 + len(chosen)
     rows = max(len(layout.regions), 1)
     aspect = layout.height / layout.width
-    figure = Figure(figsize=(3.2 * columns, 3.2 * aspect * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 3.2 * aspect * rows + 1.2), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -44,14 +58,51 @@ def attention_figure(
         axes[0][0].imshow(picture, extent=(0, 1, 1, 0), aspect=aspect)
         axes[0][0].set_title(layout.name, fontsize=9)
         for number, region in enumerate(layout.regions):
-            _draw_box(axes[0][0], region.box, number, name_of(region.concept))
+            _draw_region(axes[0][0], region, number, name_of(region.concept))
     for row, region in enumerate(layout.regions):
         for column, step in enumerate(chosen, 1):
             axis = axes[row][column]
             axis.imshow(step.maps[row].cpu().float(), extent=(0, 1, 1, 0), aspect=aspect)
-            axis.set_title(f"{name_of(region.concept)}, step {step.number}", fontsize=9)
-            _draw_box(axis, region.box, row, "")
+            attention = step.maps[row].cpu().float()
+            inside = share_inside(attention, region)
+            axis.set_title(
+                f"{name_of(region.concept)}, step {step.number}: {inside:.0%} in its box",
+                fontsize=9,
+            )
+            _draw_region(axis, region, row, "")
+            for other in layout.regions:
+                if other.concept != region.concept and strays(attention, region, other):
+                    _mark_stray(axis, bounds_of(other), share_inside(attention, other))
+    figure.supxlabel(_KEY, fontsize=8)
     return figure
+
+
+def share_inside(attention: Tensor, region: Region) -> float:
+    """What share of a map (h, w) lies in the cells of a region."""
+    return float(_inside(attention, region).sum() / attention.sum().clamp(min=1e-12))
+
+
+def strays(attention: Tensor, own: Region, other: Region) -> bool:
+    """Whether a concept's attention, a map (h, w), is as dense in another's box as in its own."""
+    elsewhere, here = _inside(attention, other), _inside(attention, own)
+    return elsewhere.numel() > 0 and bool(elsewhere.mean() >= here.mean())
+
+
+def _inside(attention: Tensor, region: Region) -> Tensor:
+    rows, columns = attention.shape
+    cells = own_cells(area_of(region), rows, columns)
+    if cells is None:
+        return attention.new_zeros(0)
+    return attention[torch.from_numpy(as_array(cells, rows, columns))]
+
+
+def _mark_stray(axis, box: Box, share: float) -> None:  # type: ignore[no-untyped-def]
+    x0, y0, x1, y1 = box
+    frame = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="red", linestyle="--")
+    axis.add_patch(frame)
+    axis.text(
+        x0 + 0.01, y1 - 0.02, f"{share:.0%} here", color="red", fontsize=8, backgroundcolor="white"
+    )
 
 
 def loss_figure(steps: Sequence[RefinedStep], title: str) -> Figure:
@@ -64,8 +115,8 @@ def loss_figure(steps: Sequence[RefinedStep], title: str) -> Figure:
         numbers = [step.number for step in steps]
         axis.plot(numbers, [step.losses[name] for step in steps], label=name, linewidth=width)
     axis.set_title(title, fontsize=9)
-    axis.set_xlabel("step")
-    axis.set_ylabel("weighted loss")
+    axis.set_xlabel("denoising step (0 is the first, from noise); lower is better", fontsize=8)
+    axis.set_ylabel("weighted loss", fontsize=8)
     if names:
         axis.legend(fontsize=8)
     return figure
@@ -77,10 +128,12 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
-def _draw_box(axis, box: Sequence[float], number: int, name: str) -> None:  # type: ignore[no-untyped-def]
-    x0, y0, x1, y1 = box
+def _draw_region(axis, region: Region, number: int, name: str) -> None:  # type: ignore[no-untyped-def]
+    """A box or a polygon as it is; of a mask its bounding box."""
+    x0, y0, x1, y1 = bounds_of(region)
+    corners = region.polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
     colour = _COLOURS[number % len(_COLOURS)]
-    axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, linewidth=1.8))
+    axis.add_patch(Polygon(corners, fill=False, color=colour, linewidth=1.8))
     if name:
         axis.text(x0 + 0.01, y0 + 0.02, name, color=colour, fontsize=8, va="top", weight="bold")
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,8 @@ def start_run(
 ) -> wandb.Run:
     """A run whose files lie under `folder`; offline where the server does not answer.
 
-    Uploading what is left at the end takes a minute at most: `wandb sync` sends the rest.
+    Uploading what is left at the end takes a minute at most: `wandb sync` sends the rest. Say where
+    the run is with `tell_where` once it is finished.
     """
     begin = partial(
         wandb.init,
@@ -54,5 +56,22 @@ def start_run(
         return begin(mode=wandb_mode())
     except (wandb.Error, ValueError) as error:
         reason = one_line(error)
-        log.warning("W&B logs offline, `wandb sync %s/wandb` sends it later: %s", folder, reason)
+        log.warning("W&B logs offline: %s", reason)
         return begin(mode="offline")
+
+
+def tell_where(run: wandb.Run, several: bool = False) -> None:
+    """Say where a finished run is, and how one that was logged offline is sent.
+
+    several: each process has a run of its own.
+    """
+    if run.disabled:
+        return
+    if not run.offline:
+        log.info("W&B: %s", run.url)
+        return
+    folder = Path(run.settings.sync_dir)
+    runs = (
+        f"{shlex.quote(str(folder.parent))}/offline-run-*" if several else shlex.quote(str(folder))
+    )
+    log.info("W&B: logged offline; to send it: wandb sync %s", runs)

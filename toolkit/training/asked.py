@@ -4,18 +4,21 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
+from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.concept.stored import CONES2, ED_LORA, concept_path, training_of
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
+from toolkit.text.dataclass_values import default_of
 from toolkit.text.wording import counted
 from toolkit.training.concept_folder import (
     ConceptFolder,
@@ -23,10 +26,19 @@ from toolkit.training.concept_folder import (
     names_concept,
     read_concept_folder,
 )
+from toolkit.training.prior_asked import prior_images, wanted_number, wanted_prior
 
 logger = logging.getLogger(__name__)
 
-_NO_EFFECT = {"checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_NO_EFFECT = {"cache", "checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_ALWAYS_RECORDED = {
+    "steps", "batch_size", "learning_rate_text_encoder", "learning_rate_unet",
+    "learning_rate_embeddings", "rank", "noise_offset", "seed", "mask_loss",
+    "attention_regularisation", "max_embedding_norm", "skip_unreadable", "random_crop", "mirror",
+    "learning_rate", "weight_decay", "start_weight", "rest_weight", "max_gradient_norm",
+}  # fmt: skip
+"""What the first concept files record; keys that came later stand there where they are not at their
+default, so that a concept that was trained before they came is known to be trained as is asked."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,11 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     check_early(config.trainer.arguments, Work.TRAIN)
     check_writable(training_folder(config))
     check_writable(concept_file(config).parent)
+    if config.logger.kind == "tensorboard" and find_spec("tensorboard") is None:
+        raise InputError(
+            "logger=tensorboard needs the package tensorboard: "
+            "pip install 'lora-composer-toolkit[tensorboard]'"
+        )
     _check_prompts(config.training.sample_prompts, config.concept.name)
     model = config.model
     check_local(model.path)
@@ -52,16 +69,25 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         sizes.check_training(model.width, model.height, model.name)
+    if config.training.recipe == CONES2 and configuration and configuration.text_encoder_2:
+        raise two_text_encoders(model.name)
+    if wanted_prior(config) is not None and wanted_number(config) is None:
+        prior_images(config)
     given = read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
-    return _without_texts(given) if config.training.recipe == CONES2 else given
+    if config.training.recipe != CONES2:
+        return given
+    return _without_texts(given, config.training.buckets)
 
 
-def _without_texts(given: ConceptFolder) -> ConceptFolder:
-    """The same, with a warning where there are captions or masks, which Cones 2 does not use."""
+def _without_texts(given: ConceptFolder, buckets: bool) -> ConceptFolder:
+    """The same, with a warning where there are captions or masks, which Cones 2 does not use.
+
+    buckets: masks say where these are cut.
+    """
     captions = sum(image.captioned for image in given.images)
-    masks = sum(image.mask is not None for image in given.images)
+    masks = 0 if buckets else sum(image.mask is not None for image in given.images)
     if not captions + masks:
         return given
     unused = f"{counted(captions, 'caption')} and {counted(masks, 'mask')}"
@@ -81,7 +107,7 @@ def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
     if config.logger.kind == "wandb":  # whose settings are checked first
         return None
     circumstances = Circumstances(dtype=model.dtype or "float32")
-    identity = configuration.identity(model.name, circumstances.dtype)
+    identity = configuration.identity(model.name, circumstances.dtype, model.overrides)
     file = concept_file(config)
     if identity is None or not file.is_file():
         return None
@@ -107,7 +133,7 @@ def tell_trained(file: Path) -> None:
 def concept_file(config: TrainConfig) -> Path:
     """Where the concept is kept."""
     recipe = config.training.recipe
-    return concept_path(config.output_dir, config.model.name, config.concept.name, recipe)
+    return concept_path(config.concepts_folder, config.model.name, config.concept.name, recipe)
 
 
 def training_folder(config: TrainConfig) -> Path:
@@ -124,17 +150,24 @@ def settings_of(
     images: Sequence[ConceptImage],
 ) -> dict[str, str]:
     """Everything the result depends on, for the record and to tell whether it must be made anew."""
-    chosen = {key: value for key, value in asdict(config.training).items() if key not in _NO_EFFECT}
+    defaults = {field.name: default_of(field) for field in fields(config.training)}
+    chosen = {
+        key: value
+        for key, value in asdict(config.training).items()
+        if key in _ALWAYS_RECORDED or (key not in _NO_EFFECT and value != defaults[key])
+    }
     chosen |= {
         "class_word": config.concept.class_word,
         "width": config.model.width,
         "height": config.model.height,
         **asdict(circumstances),
-        "base": f"{base.architecture} {base.weights}",
-        "images": _digest(images),
+        "base": f"{base.architecture} {base.weights} {base.overrides}".rstrip(),
+        "images": _digest(images, _reads_lines(config)),
     }
     if config.training.recipe != ED_LORA:
         chosen["recipe"] = config.training.recipe
+    if wanted_prior(config) is not None and wanted_number(config) is None:
+        chosen["prior_images"] = _digest(prior_images(config), lines=False)
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
     }
@@ -145,13 +178,25 @@ def is_trained(file: Path, settings: dict[str, str]) -> bool:
     return training_of(file) == settings
 
 
-def _digest(images: Sequence[ConceptImage]) -> str:
-    """Changes when an image, a mask, a caption or a repeat count does."""
+def _digest(images: Sequence[ConceptImage], lines: bool) -> str:
+    """Changes when an image, a mask, a caption or a repeat count does.
+
+    lines: whether it matters where a caption's lines end.
+    """
     facts = [
-        (sha256_of(image.path), image.caption, image.mask and sha256_of(image.mask), image.repeats)
+        (
+            sha256_of(image.path),
+            list(image.lines) if lines and image.lines else image.caption,
+            image.mask and sha256_of(image.mask),
+            image.repeats,
+        )
         for image in images
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _reads_lines(config: TrainConfig) -> bool:
+    return isinstance(config.training, TrainingConfig) and config.training.caption_lines
 
 
 def _check_prompts(prompts: Sequence[str], name: str) -> None:

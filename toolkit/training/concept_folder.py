@@ -25,6 +25,7 @@ class ConceptImage:
     caption: names the concept as <name>.
     mask: white where the subject is; None when there is none.
     repeats: how often it is seen in each round through the folder.
+    lines: where the caption has several, each as a caption of its own; else none.
     captioned: whether the caption came with the image; caption_file: the file it stood in alone.
     """
 
@@ -33,6 +34,7 @@ class ConceptImage:
     mask: Path | None = None
     repeats: int = 1
     captioned: bool = False
+    lines: tuple[str, ...] = ()
     caption_file: Path | None = None
 
 
@@ -134,15 +136,22 @@ def _find(tree: FolderTree) -> tuple[list[_Found], list[Metadata]]:
 def _image(found: _Found, tree: FolderTree, name: str) -> ConceptImage:
     file = tree.caption_of(found.path) if found.text is None else None
     text = read_text(file) if file else found.text
-    caption = " ".join((text or "").split()) or f"<{name}>"
-    if found.words and not names_concept(caption, name):
-        caption = re.sub(rf"\b{re.escape(found.words)}\b", f"<{name}>", caption)
+
+    def caption_of(text: str) -> str:
+        caption = " ".join(text.split()) or f"<{name}>"
+        if found.words and not names_concept(caption, name):
+            caption = re.sub(rf"\b{re.escape(found.words)}\b", f"<{name}>", caption)
+        return caption
+
+    caption = caption_of(text or "")
+    lines = [caption_of(line) for line in (text or "").splitlines() if line.strip()]
     return ConceptImage(
         found.path,
         caption,
         tree.mask_of(found.path),
         found.repeats,
         captioned=bool(text and text.strip()),
+        lines=tuple(lines) if len(lines) > 1 else (),
         caption_file=file,
     )
 
@@ -187,9 +196,10 @@ def _used(
 
 
 def _naming(image: ConceptImage, name: str) -> ConceptImage:
-    if names_concept(image.caption, name):
-        return image
-    return replace(image, caption=f"<{name}> {image.caption}")
+    def named(caption: str) -> str:
+        return caption if names_concept(caption, name) else f"<{name}> {caption}"
+
+    return replace(image, caption=named(image.caption), lines=tuple(map(named, image.lines)))
 
 
 def _inventory(name: str, images: Sequence[ConceptImage]) -> str:
@@ -229,10 +239,10 @@ def _of_turned_masks(images: Sequence[ConceptImage]) -> list[str]:
 
 
 def _of_captions(images: Sequence[ConceptImage], folder: Path, name: str) -> list[str]:
+    given = sum(image.captioned for image in images)
     unnamed = sum(not names_concept(image.caption, name) for image in images)
     if not unnamed:
         return []
     return [
-        f"{unnamed} of {len(images)} captions in {folder} do not say <{name}>: it is put in front "
-        "of them"
+        f"{unnamed} of {given} captions in {folder} do not say <{name}>: it is put in front of them"
     ]

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Encodings, Part
+from toolkit.backbones.families import two_text_encoders
 from toolkit.concept import Concept
-from toolkit.config.training import Cones2Config
+from toolkit.config.cones2 import Cones2Config
 from toolkit.errors import InputError, RunError
 from toolkit.training.data import TrainingBatch
 from toolkit.training.learner import Learner
@@ -35,7 +36,8 @@ class Cones2Training(Learner):
     """The whole text encoder learns to say the concept with the class word and nothing else.
 
     What the class word alone is encoded as is held still at all places but its own, so that the
-    difference at its own can be lent to any prompt that says the word.
+    difference at its own can be lent to any prompt that says the word. To be used under the base's
+    `heard_by_layer`.
     """
 
     measures = ("loss", "denoising", "start_moved", "rest_moved")
@@ -49,6 +51,8 @@ class Cones2Training(Learner):
         class_word: str,
         options: Cones2Config,
     ) -> None:
+        if len(base.readers) > 1:
+            raise two_text_encoders(base.name)
         super().__init__(base, name, settings, options.steps)
         self.class_word = class_word
         self.options = options
@@ -68,8 +72,9 @@ class Cones2Training(Learner):
         noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
         wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
         prediction = self.base.predict(noisy, batch.timesteps, self._shared(encoding, len(noisy)))
+        errors = functional.mse_loss(prediction.float(), wanted.float(), reduction="none")
         start, rest = moved(encoding - self.before, self.word)
-        return Losses(functional.mse_loss(prediction.float(), wanted.float()), start, rest)
+        return Losses((errors.flatten(1).mean(dim=1) * batch.weights).mean(), start, rest)
 
     def sum_of(self, losses: Losses) -> Tensor:
         """Their weighted sum, a scalar."""
@@ -110,18 +115,16 @@ class Cones2Training(Learner):
         self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
 
     @torch.no_grad()
-    def encodings(self, prompt: str) -> Tensor:
-        """(1, layers, places, width) of a prompt, its class word read as the concept."""
+    def heard(self, prompt: str) -> Encodings:
+        """One prompt, its class word read as the concept."""
         said = self.base.tokenise(prompt.replace(f"<{self.name}>", self.class_word))
-        layers, _ = self.base.embedding_shape
-        encoding = self._shared(self.base.encode_by(self.tuned, said), 1)
-        return encoding[:, None].expand(-1, layers, -1, -1)
+        return self._shared(self.base.encode_by(self.tuned, said), 1)
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far, on the CPU."""
         return Concept(
             name=self.name,
-            embeddings=torch.zeros(0, *self.base.embedding_shape),
+            embeddings=torch.zeros(0, *self.base.embedding_shapes[Part.TEXT_ENCODER]),
             token_names=(),
             unet={},
             text_encoder={},
@@ -134,6 +137,7 @@ class Cones2Training(Learner):
             residual=residual(self.base, self.tuned, class_word).cpu(),
         )
 
-    def _shared(self, encoding: Tensor, pictures: int) -> Tensor:
-        """(pictures, places, width) in the base's type: all pictures hear the same."""
-        return encoding.to(self.base.dtype).expand(pictures, -1, -1)
+    def _shared(self, encoding: Tensor, pictures: int) -> Encodings:
+        """A prompt's (places, width) in the base's type: all pictures and layers hear the same."""
+        of_all = encoding.to(self.base.dtype).expand(pictures, self.base.transformers, -1, -1)
+        return Encodings(of_all)

@@ -15,24 +15,33 @@ def token_names(name: str) -> tuple[str, str]:
     return f"<{name}1>", f"<{name}2>"
 
 
-def initial_embeddings(base: Base, class_word: str, generator: torch.Generator) -> Tensor:
-    """(2, layers, dim) in float32: V_rand random, V_class the mean of the class word's tokens.
+def initial_embeddings(
+    base: Base, class_word: str, generator: torch.Generator
+) -> dict[Part, Tensor]:
+    """For each text encoder (2, layers, width) in float32: V_rand random, V_class the class word's.
 
+    V_class is the mean of its tokens.
     V_rand is as wide as the base's own embeddings are (a standard deviation of about 0.014 in
     Stable Diffusion, which is Mix-of-Show's constant). Both are the same in every layer.
     Raises InputError when the class word has no tokens.
     """
-    table = base.token_table
     ids = base.token_ids(class_word)
     if not ids:
         raise InputError("concept.class_word is empty: say what it is, as dog")
-    drawn = torch.randn(table.shape[1], generator=generator).to(table.device) * table.std()
-    start = torch.stack([drawn, table[ids].mean(dim=0)])
-    return start[:, None].repeat(1, len(base.layers), 1)
+    found = {}
+    for part, table in base.token_tables.items():
+        drawn = torch.randn(table.shape[1], generator=generator).to(table.device) * table.std()
+        start = torch.stack([drawn, table[ids].mean(dim=0)])
+        found[part] = start[:, None].repeat(1, base.transformers, 1)
+    return found
 
 
 def export_concept(
-    base: Base, name: str, class_word: str, embeddings: Tensor, training: Mapping[str, str]
+    base: Base,
+    name: str,
+    class_word: str,
+    embeddings: Mapping[Part, Tensor],
+    training: Mapping[str, str],
 ) -> Concept:
     """What was learned so far as a Concept, on the CPU. The LoRA must still be injected."""
     cpu, kind = torch.device("cpu"), torch.float32
@@ -40,12 +49,15 @@ def export_concept(
         part: {path: pair.to(cpu, kind) for path, pair in pairs.items()}
         for part, pairs in base.learned_changes().items()
     }
+    learned = {part: own.detach().to(cpu, kind).clone() for part, own in embeddings.items()}
     return Concept(
         name=name,
-        embeddings=embeddings.detach().to(cpu, kind).clone(),
+        embeddings=learned[Part.TEXT_ENCODER],
+        embeddings_2=learned.get(Part.TEXT_ENCODER_2),
         token_names=token_names(name),
         unet=changes[Part.UNET],
         text_encoder=changes[Part.TEXT_ENCODER],
+        text_encoder_2=changes.get(Part.TEXT_ENCODER_2, {}),
         class_word=class_word,
         base_name=base.name,
         architecture=base.architecture,

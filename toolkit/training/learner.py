@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lightning import LightningModule
-from torch import Tensor
 from torch.optim import Optimizer
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Encodings
 from toolkit.concept import Concept
 
 
@@ -33,8 +32,8 @@ class Learner(LightningModule):
         self.strict_loading = False  # a checkpoint holds only what trains
 
     @abstractmethod
-    def encodings(self, prompt: str) -> Tensor:
-        """(1, layers, places, width) of a prompt that says <name>, as it is read by now."""
+    def heard(self, prompt: str) -> Encodings:
+        """One prompt that says <name>, as it is read by now."""
 
     @abstractmethod
     def concept(self, class_word: str) -> Concept:

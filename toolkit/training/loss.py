@@ -6,14 +6,13 @@ from torch.nn import functional
 
 
 def masked_mse(prediction: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 1: mean squared error inside the mask, each picture with the same weight.
+    """Eq. 1: mean squared error of each picture inside its mask.
 
     prediction, wanted: (n, channels, h, w). mask: (n, 1, h, w) in 0..1, nowhere all 0.
-    Returns a scalar; with a mask of ones it is the plain mean squared error.
+    Returns (n,); with a mask of ones it is the plain mean squared error of each.
     """
     error = (prediction.float() - wanted.float()).square().mean(dim=1, keepdim=True)
-    inside = (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
-    return inside.mean()
+    return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
 
 
 def attention_loss(random_map: Tensor, class_map: Tensor, mask: Tensor) -> Tensor:

@@ -12,16 +12,24 @@ from lightning import LightningModule, Trainer
 from tqdm import tqdm
 
 from toolkit.files import whole_file
+from toolkit.text.wording import counted, lasting
 from toolkit.training.every_step import EveryStep
 from toolkit.training.learner import Learner
+from toolkit.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
 
-def measured(trainer: Trainer, training: Learner) -> dict[str, float]:
-    """What the step that just ended has logged, and learning rates."""
+def measured(
+    trainer: Trainer, training: Learner, validation: Validation | None = None
+) -> dict[str, float]:
+    """What the step that just ended has logged, learning rates, and what validation measured."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return values | training.rates(trainer.optimizers[0])
+    values |= training.rates(trainer.optimizers[0])
+    if validation is not None and validation.curve[-1].step == trainer.global_step:
+        values["held_out_loss"] = validation.curve[-1].held_out
+        values["trained_loss"] = validation.curve[-1].trained
+    return values
 
 
 class Measurements(EveryStep):
@@ -94,3 +102,36 @@ class TimeLeft(EveryStep):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         self.teardown(trainer, pl_module, "fit")
+
+
+class TimeToCome(EveryStep):
+    """Says once how long the rest will take, by what the first steps took.
+
+    Not by the very first, which sets up what the others use. Grids of samples are counted beside
+    it: what one takes is not known before it is made.
+    """
+
+    measured = 3
+    """Steps."""
+
+    def __init__(self, sample_every: int) -> None:
+        """sample_every: steps from one grid of samples to the next; 0: there are none."""
+        self.sample_every = sample_every
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.first = trainer.global_step + 1
+
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
+        if step == self.first:
+            self.started = time.perf_counter()
+        left = trainer.max_steps - step
+        if step != self.first + self.measured or not left or not trainer.is_global_zero:
+            return
+        seconds = (time.perf_counter() - self.started) / self.measured * left
+        grids = 0
+        if self.sample_every:
+            grids = -(-trainer.max_steps // self.sample_every) - step // self.sample_every
+        beside = f", and {counted(grids, 'grid')} of samples" if grids else ""
+        with tqdm.external_write_mode():  # the bar stands on its line
+            logger.info("%s to come%s", lasting(seconds), beside)

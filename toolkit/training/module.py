@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from toolkit.backbones import Base, CrossAttentionMaps, Part, TokenisedPrompt
+from toolkit.backbones import Base, CrossAttentionMaps, Encodings, Part, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import RunError
 from toolkit.training.data import TrainingBatch
@@ -30,8 +30,8 @@ class ConceptTraining(Learner):
     """One concept's training: the base with a LoRA injected, and the concept's embeddings.
 
     To be used under the base's `lora_injected` and `heard_by_layer`, fit and export alike.
-    settings: what the result depends on, for the record. embeddings: (2, layers, dim) to start
-        from. max_embedding_norm: see `mean_norm`; None: no limit.
+    settings: what the result depends on, for the record. embeddings: for each text encoder
+        (2, layers, width) to start from. max_embedding_norm: see `mean_norm`; None: no limit.
     recorder: collects the maps for the attention regulariser; None when its weight is 0.
     """
 
@@ -42,7 +42,7 @@ class ConceptTraining(Learner):
         base: Base,
         name: str,
         settings: Mapping[str, str],
-        embeddings: Tensor,
+        embeddings: Mapping[Part, Tensor],
         rates: LearningRates,
         steps: int,
         mask_loss: bool = True,
@@ -51,27 +51,29 @@ class ConceptTraining(Learner):
         recorder: CrossAttentionMaps | None = None,
     ) -> None:
         super().__init__(base, name, settings, steps)
-        self.embeddings = nn.Parameter(embeddings)
+        self.embeddings = nn.Parameter(embeddings[Part.TEXT_ENCODER])
         self.learning_rates = rates
         self.mask_loss = mask_loss
         self.max_embedding_norm = max_embedding_norm
         self.attention_weight = attention_weight
         self.recorder = recorder
 
+    @property
+    def token_embeddings(self) -> dict[Part, Tensor]:
+        """The embeddings as they are now, for each text encoder."""
+        return {Part.TEXT_ENCODER: self.embeddings}
+
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
-        prompts = [self.tokenise(caption) for caption in batch.captions]
-        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
-        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        prompts = self.prompts(batch)
         if self.recorder is not None:
             self.recorder.forget()
-        encodings = self.base.encode_prompts(prompts, self.embeddings)
-        prediction = self.base.predict(noisy, batch.timesteps, encodings)
-        inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
-        loss = masked_mse(prediction, wanted, inside)
+        loss = (self.errors(batch, prompts) * batch.weights).mean()
         if self.recorder is not None:
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
+        if not any(prompt.concept_tokens for prompt in prompts):
+            loss = loss + 0 * self.embeddings.sum()  # processes that train together need a gradient
         if not loss.isfinite():
             raise RunError(
                 f"the loss is not a number at step {self.global_step} of {self.steps}: lower the "
@@ -81,15 +83,43 @@ class ConceptTraining(Learner):
         self.log("loss", loss)
         return loss
 
+    def prompts(self, batch: TrainingBatch) -> list[TokenisedPrompt]:
+        """A batch's captions, as the text encoder reads them."""
+        return [self.tokenise(caption) for caption in batch.captions]
+
+    def errors(self, batch: TrainingBatch, prompts: Sequence[TokenisedPrompt]) -> Tensor:
+        """(n,) the loss of each picture of a batch, eq. 1."""
+        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+        wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
+        prediction = self.base.predict(noisy, batch.timesteps, self.encodings(prompts))
+        inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
+        return masked_mse(prediction, wanted, inside)
+
+    def encodings(self, prompts: Sequence[TokenisedPrompt]) -> Encodings:
+        """The prompts as `predict` reads them; one that does not name the concept is encoded once.
+
+        For all layers, that is: it sounds the same in each.
+        """
+        named = [prompt for prompt in prompts if prompt.concept_tokens]
+        plain = [prompt for prompt in prompts if not prompt.concept_tokens]
+        if not plain:
+            return self.base.encode_prompts(prompts, self.token_embeddings)
+        encoded = self.base.encode_prompts(plain)
+        if named:
+            own = self.base.encode_prompts(named, self.token_embeddings)
+            encoded = own.followed_by(encoded)
+        order = [*named, *plain]
+        return encoded.rows([order.index(prompt) for prompt in prompts])
+
     def tokenise(self, caption: str) -> TokenisedPrompt:
         """A caption that says <name>, or writes the tokens out, as the text encoder reads it."""
         words = token_names(self.name)
         written = caption.replace(f"<{self.name}>", " ".join(words))
         return self.base.tokenise(written, words)
 
-    def encodings(self, prompt: str) -> Tensor:
-        """(1, layers, places, width) of a prompt, as the concept's words are read by now."""
-        return self.base.encode_prompts([self.tokenise(prompt)], self.embeddings)
+    def heard(self, prompt: str) -> Encodings:
+        """One prompt, as the concept's words are read by now."""
+        return self.base.encode_prompts([self.tokenise(prompt)], self.token_embeddings)
 
     def regularisation(
         self, maps: Tensor, prompts: Sequence[TokenisedPrompt], batch: TrainingBatch
@@ -137,9 +167,25 @@ class ConceptTraining(Learner):
         _, unet, _ = optimizer.param_groups
         return {"learning_rate_unet": unet["lr"]}
 
+    def trained_weights(self) -> dict[str, Tensor]:
+        """A copy of all that trains, by name, on the CPU."""
+        return {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put `trained_weights` of another step in the place of these."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                parameter.data.copy_(weights[name])
+
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""
-        return export_concept(self.base, self.name, class_word, self.embeddings, self.settings)
+        return export_concept(
+            self.base, self.name, class_word, self.token_embeddings, self.settings
+        )
 
 
 def _trained(module: nn.Module) -> list[nn.Parameter]:

@@ -1,24 +1,24 @@
 """`toolkit train` for one concept: from a checked config to a concept file."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
+from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import save_concept
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer_values import Work
-from toolkit.config.training import Cones2Config, TrainingConfig
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
-from toolkit.trainer import CheckedTrainer, check_trainer
+from toolkit.files import from_anywhere
+from toolkit.text.wording import counted
+from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 from toolkit.training.asked import (
     Circumstances,
     check_asked,
@@ -29,15 +29,18 @@ from toolkit.training.asked import (
     tell_trained,
     training_folder,
 )
+from toolkit.training.captions import of_class_word
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
-from toolkit.training.cones2 import Cones2Training
-from toolkit.training.data import ConceptData, Draws, Views
-from toolkit.training.ed_lora import initial_embeddings
+from toolkit.training.data import ConceptData, Draws
 from toolkit.training.learner import Learner
-from toolkit.training.measurements import Measurements, TimeLeft
-from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
+from toolkit.training.prior import pictures_of_class
+from toolkit.training.prior_asked import wanted_prior
+from toolkit.training.recipes import LEARNERS, learner_of
 from toolkit.training.sample_grids import SampleGrids
+from toolkit.training.shown import what_is_shown
+from toolkit.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -63,70 +66,67 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     concept, options = config.concept, config.training
     checked = check(config)
     given = check_asked(config) if given is None else given
-    rank_zero_only(tell)(given)
-    images = given.images
+    tell(given)
+    images = _told(config, given.images)
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
+    validation = _validation(config, folder)
     trainer = checked.make(
-        max_steps=options.steps, default_root_dir=folder, callbacks=_callbacks(config, folder)
+        max_steps=options.steps,
+        default_root_dir=folder,
+        callbacks=_callbacks(config, folder, validation),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
     if is_trained(file, settings):
         tell_trained(file)
         return file
-    with _learner(config, base, settings, images) as training:
-        views = Views(
-            (config.model.width, config.model.height), options.random_crop, options.mirror
-        )
+    pictures = () if wanted_prior(config) is None else pictures_of_class(config, base)
+    with learner_of(config, base, settings, images) as training:
+        logger.info("%s", _plan(config, trainer, checked.precision, images))
         offset = options.noise_offset if isinstance(options, TrainingConfig) else 0.0
         draws = Draws(options.seed, options.batch_size, offset, training.schedule.timesteps)
-        _fit(trainer, training, ConceptData(base, images, views, draws), _checkpoint(folder))
-        if trainer.global_step != options.steps:
+        shown, held_out = what_is_shown(config, base, images, folder, pictures)
+        if validation is not None:
+            validation.held_out, validation.trained = held_out, shown.images
+        _fit(trainer, training, ConceptData(shown, draws), _checkpoint(folder))
+        enough = validation is not None and validation.has_ended
+        if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
+        if validation is not None:
+            validation.conclude(training)
         if trainer.is_global_zero:
-            save_concept(training.concept(concept.class_word), file)
+            learned = training.concept(concept.class_word)
+            save_concept(replace(learned, images=from_anywhere(concept.images)), file)
     return file
 
 
-@contextmanager
-def _learner(
-    config: TrainConfig, base: Base, settings: Mapping[str, str], images: Sequence[ConceptImage]
-) -> Iterator[Learner]:
-    """The training of the recipe that was chosen, on a base that is made ready for it."""
+def _told(config: TrainConfig, images: Sequence[ConceptImage]) -> tuple[ConceptImage, ...]:
+    """The images with the captions that this training reads."""
     concept, options = config.concept, config.training
-    if isinstance(options, Cones2Config):
-        with base.heard_by_layer():
-            yield Cones2Training(base, concept.name, settings, concept.class_word, options)
-        return
-    assert isinstance(options, TrainingConfig)
-    recorder = None
-    if options.attention_regularisation > 0:
-        recorder = CrossAttentionMaps(base.guidance_downscale)
-    generator = torch.Generator("cpu").manual_seed(options.seed)
-    embeddings = initial_embeddings(base, concept.class_word, generator)
-    with base.lora_injected(options.rank, generator), base.heard_by_layer(recorder):
-        training = ConceptTraining(
-            base,
-            concept.name,
-            settings,
-            embeddings,
-            LearningRates(
-                {
-                    Part.TEXT_ENCODER: options.learning_rate_text_encoder,
-                    Part.UNET: options.learning_rate_unet,
-                },
-                options.learning_rate_embeddings,
-            ),
-            options.steps,
-            mask_loss=options.mask_loss,
-            max_embedding_norm=options.max_embedding_norm,
-            attention_weight=options.attention_regularisation,
-            recorder=recorder,
-        )
-        _check_captions(training, images)
-        yield training
+    if isinstance(options, TrainingConfig) and options.captions == "class_word":
+        return tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
+    if isinstance(options, TrainingConfig) and options.caption_lines:
+        return tuple(images)
+    return tuple(replace(one, lines=()) for one in images)
+
+
+def _plan(
+    config: TrainConfig, trainer: Trainer, precision: str, images: Sequence[ConceptImage]
+) -> str:
+    """What is about to be done, in one line."""
+    model, options = config.model, config.training
+    each = " in each" if trainer.world_size > 1 else ""
+    words = [
+        f"training {config.concept.name} on {model.name}: {model.width} x {model.height} pixels",
+        told_of(trainer, precision),
+        f"{counted(options.steps, 'step')} of {counted(options.batch_size, 'image')}{each}",
+    ]
+    if isinstance(options, TrainingConfig) and any(image.mask for image in images):
+        inside = "inside the masks" if options.mask_loss else "over the whole picture, masks or not"
+        words.append(f"the loss taken {inside}")
+    return ", ".join(words)
 
 
 def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
@@ -135,6 +135,8 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
         model.path,
         model.name,
         guidance_downscale=model.guidance_downscale,
+        guidance_layers=model.guidance_layers,
+        prediction_type=model.prediction_type,
         dtype=dtype,
     )
     base.sizes.check_training(model.width, model.height, base.name)
@@ -144,7 +146,18 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     return base
 
 
-def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
+def _validation(config: TrainConfig, folder: Path) -> Validation | None:
+    options = config.training
+    if not isinstance(options, TrainingConfig) or options.validation == 0:
+        return None
+    every = options.validate_every_steps or max(options.steps // 20, 1)
+    keep = options.keep == "best"
+    return Validation(
+        folder, every, options.batch_size, options.seed, keep=keep, patience=options.patience
+    )
+
+
+def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None) -> list[Callback]:
     """In the order in which they act after a step; the checkpoint comes last."""
     name, options = config.concept.name, config.training
     grids = SampleGrids(
@@ -155,18 +168,25 @@ def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
         config.sampling.steps,
         config.sampling.guidance_scale,
     )
-    chosen: list[Callback] = [grids]
+    chosen: list[Callback] = [grids] if validation is None else [validation, grids]
     if config.trainer.arguments.get("enable_progress_bar", True):
         chosen.append(TimeLeft(f"train {name}"))
+    chosen.append(TimeToCome(options.sample_every_steps))
     if config.logger.kind != "none":
-        kind = Cones2Training if isinstance(options, Cones2Config) else ConceptTraining
-        chosen.append(Measurements(folder / "metrics.csv", kind.measures))
+        measures = LEARNERS[options.recipe].measures
+        chosen.append(Measurements(folder / "metrics.csv", measures))
     if config.logger.kind == "wandb":
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
         chosen.append(
-            WandbRun(config.logger.project, name, folder, config.logger.max_images, grids)
+            WandbRun(
+                config.logger.project, name, folder, config.logger.max_images, grids, validation
+            )
         )
+    if config.logger.kind == "tensorboard":
+        from toolkit.training.tensorboard_run import TensorBoardRun  # slow to import
+
+        chosen.append(TensorBoardRun(folder, config.logger.max_images, grids, validation))
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
@@ -243,16 +263,3 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
         return True
     logger.info("%s was made with other settings: training anew", checkpoint)
     return False
-
-
-def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
-    """Say which words do not fit into the text encoder's window; the concept must."""
-    for image in images:
-        prompt = training.tokenise(image.caption)
-        if prompt.lost:
-            logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
-        if not prompt.concept_tokens:
-            raise InputError(
-                f"caption of {image.path} is too long: <{training.name}> stands where the text "
-                "encoder no longer reads; move it to the front"
-            )

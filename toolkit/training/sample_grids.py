@@ -53,7 +53,7 @@ class SampleGrids(EveryStep):
         with torch.autocast(base.device.type, enabled=False):
             latents = sample(
                 base,
-                training.encodings(prompt),
+                training.heard(prompt),
                 self.seeds,
                 self.size,
                 self.steps,

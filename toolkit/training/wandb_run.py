@@ -5,11 +5,12 @@ from pathlib import Path
 import wandb
 from lightning import LightningModule, Trainer
 
-from toolkit.tracking.wandb import start_run
+from toolkit.tracking.wandb import start_run, tell_where
 from toolkit.training.every_step import EveryStep
 from toolkit.training.learner import Learner
 from toolkit.training.measurements import measured
 from toolkit.training.sample_grids import SampleGrids
+from toolkit.training.validation import Validation
 
 
 class WandbRun(EveryStep):
@@ -18,13 +19,20 @@ class WandbRun(EveryStep):
     run: wandb.Run | None = None
 
     def __init__(
-        self, project: str, name: str, folder: Path, max_images: int, grids: SampleGrids
+        self,
+        project: str,
+        name: str,
+        folder: Path,
+        max_images: int,
+        grids: SampleGrids,
+        validation: Validation | None,
     ) -> None:
         self.project = project
         self.name = name
         self.folder = folder
         self.images_left = max_images
         self.grids = grids
+        self.validation = validation
         self.logged: Path | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,7 +46,7 @@ class WandbRun(EveryStep):
     def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         if self.run is None:
             return
-        self.run.log(measured(trainer, training), step=step)
+        self.run.log(measured(trainer, training, self.validation), step=step)
         newest = self.grids.newest
         if newest is not None and newest != self.logged and self.images_left > 0:
             self.run.log({"samples": wandb.Image(str(newest))}, step=step)
@@ -48,9 +56,11 @@ class WandbRun(EveryStep):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.run is not None:
             self.run.finish()
+            tell_where(self.run)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if self.run is not None:
             self.run.finish(exit_code=1)
+            tell_where(self.run)

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from toolkit.backbones.low_rank import LowRank, SideBySide, side_by_side
 from toolkit.backbones.unet.conditioning import Conditioning
-from toolkit.backbones.unet.hearing import chosen_of, masks_of
+from toolkit.backbones.unet.hearing import chosen_of, shares_of
 from toolkit.backbones.unet.rows import Batch, Size
-from toolkit.layout.masks import mean_weights
 
 
 def change_of(
@@ -25,8 +24,8 @@ def change_of(
 ) -> SideBySide | None:
     """What all owners change of one map, each where it acts; None where nobody changes it.
 
-    acts: whether the regions' changes of this map act, each in its box; None: as injection says.
-    If so, the canvas's change acts outside the boxes; if not, everywhere. With only_where_changed
+    acts: whether the regions' changes of this map act, each in its region; None: as injection says.
+    If so, the canvas's change acts outside the regions; if not, everywhere. With only_where_changed
     it also acts everywhere when no region changes this map.
     depth: as in `CrossInputs`, for a map that reads its queries.
     """
@@ -67,13 +66,7 @@ def _spread(batch: Batch, size: Size, depth: int, inside: Sequence[bool]) -> Ten
 
 def _weights(batch: Batch, layout: Conditioning, size: Size, depth: int) -> Tensor:
     """(depth * cells, owners): how much of each owner's change acts in a cell."""
-    masks = masks_of(batch, layout, size)
-    by_region = mean_weights(masks.float())
-    outside = (~masks.any(dim=0)).float()[None]
+    own = shares_of(batch, layout, size)
     if depth == 1:
-        return torch.cat([outside, by_region]).T
-    parts = []
-    for number in range(depth):
-        canvas = outside if number == 0 else torch.zeros_like(outside)
-        parts.append(torch.cat([canvas, by_region * chosen_of(masks, number)]))
-    return torch.cat(parts, dim=1).T
+        return own.T
+    return torch.cat([own * chosen_of(own, number) for number in range(depth)], dim=1).T

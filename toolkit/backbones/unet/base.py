@@ -1,10 +1,10 @@
-"""A Stable Diffusion 1.x model, frozen: what it is made of, and what it can be asked."""
+"""A Stable Diffusion model, frozen: what it is made of, and what it can be asked."""
 
 import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,24 +16,34 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from toolkit.backbones import protocol
+from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.injection import injected, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
+from toolkit.backbones.pass_count import PassCount
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.sizes import Sizes
+from toolkit.backbones.unet import autoencoder
 from toolkit.backbones.unet.attention import install
 from toolkit.backbones.unet.configuration import sizes_of
 from toolkit.backbones.unet.fingerprint import weights_fingerprint
 from toolkit.backbones.unet.foreign_names import ForeignNames
+from toolkit.backbones.unet.framing import Framing, added_conditions
 from toolkit.backbones.unet.layerwise import CrossAttentionMaps, layerwise_cross_attention
 from toolkit.backbones.unet.linear_inputs import inputs_watched
 from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.backbones.unet.sites import AttentionLayer, attention_layers
-from toolkit.backbones.unet.text import TokenisedPrompt, encode, encode_layerwise, tokenise
+from toolkit.backbones.unet.text import (
+    Encodings,
+    TextReader,
+    TokenisedPrompt,
+    encode,
+    tokenise,
+)
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout
 
@@ -41,8 +51,10 @@ if TYPE_CHECKING:
     from toolkit.backbones.unet.conditioning import Conditioning
     from toolkit.backbones.unet.passes import Passes
 
+_TEXT_MAPS = r".*\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
 _TRAINED_MAPS = {
-    Part.TEXT_ENCODER: r".*\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
+    Part.TEXT_ENCODER: _TEXT_MAPS,
+    Part.TEXT_ENCODER_2: _TEXT_MAPS,
     Part.UNET: r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)",
 }
 """The maps that training puts a LoRA on: all of attention's (Mix-of-Show, arXiv 2305.18292)."""
@@ -63,10 +75,18 @@ class Base:
     guidance_downscale: the latent's height divided by that of the grid at which LoRA-Composer reads
         its attention maps (4 for SD 1.5).
     vae: None for a model without one; pictures can then not be made, latents can.
+    tokenizer_2, text_encoder_2: Stable Diffusion XL's second ones. Both tokenizers cut a text into
+        the same tokens, and fill up the window with different ones.
+    zeros_for_no_negative: the negative side hears zeros, and not what the text encoders say of an
+        empty text, where a negative prompt is empty (`force_zeros_for_empty_prompt`).
+    guidance_layers: which transformers at that grid are read, counted as ED-LoRA counts them; None:
+        all. Of each the last block is.
+    overrides: as `Identity` has them.
     compiled: denoising passes are compiled as one graph, which the first of them waits for.
     lock: held by whoever changes its networks for a while, so that two threads may share a base.
         A thread that holds it may take it again. Nothing inside a network's pass may take it:
         torch runs backward passes, and what they compute again, in threads of its own.
+    passes_made: by all who compose with it.
     """
 
     name: str
@@ -78,8 +98,14 @@ class Base:
     guidance_downscale: int
     architecture: str
     weights: str
+    tokenizer_2: CLIPTokenizer | None = None
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    zeros_for_no_negative: bool = False
+    guidance_layers: tuple[int, ...] | None = None
+    overrides: str = ""
     compiled: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    passes_made: PassCount = field(default_factory=PassCount, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         install(self.unet, self.layers)
@@ -106,12 +132,38 @@ class Base:
     @property
     def parts(self) -> dict[Part, nn.Module]:
         """The networks that concepts change, in the order in which a prompt goes through them."""
-        return {Part.TEXT_ENCODER: self.text_encoder, Part.UNET: self.unet}
+        second = {} if self.text_encoder_2 is None else {Part.TEXT_ENCODER_2: self.text_encoder_2}
+        return {Part.TEXT_ENCODER: self.text_encoder, **second, Part.UNET: self.unet}
+
+    @cached_property
+    def readers(self) -> tuple[TextReader, ...]:
+        """The text encoders, in the order in which their words stand side by side.
+
+        Stable Diffusion XL hears the last layer but one of both, and the second's pooled text.
+        Stable Diffusion 2.x hears its last layer: the one behind it was left out of the file.
+        """
+        if self.text_encoder_2 is None or self.tokenizer_2 is None:
+            pad = int(self.tokenizer.pad_token_id)
+            return (TextReader(Part.TEXT_ENCODER, self.text_encoder, pad),)
+        return (
+            TextReader(
+                Part.TEXT_ENCODER, self.text_encoder, int(self.tokenizer.pad_token_id), True
+            ),
+            TextReader(
+                Part.TEXT_ENCODER_2,
+                self.text_encoder_2,
+                int(self.tokenizer_2.pad_token_id),
+                True,
+                pools=True,
+            ),
+        )
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """All networks by name, for whoever moves them to a device together."""
         networks: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
+        if self.text_encoder_2 is not None:
+            networks["text_encoder_2"] = self.text_encoder_2
         return networks if self.vae is None else networks | {"vae": self.vae}
 
     @property
@@ -132,6 +184,29 @@ class Base:
     def layers(self) -> list[AttentionLayer]:
         """The U-Net's attention layers in ED-LoRA's order."""
         return attention_layers(self.unet)
+
+    @cached_property
+    def guiding(self) -> list[AttentionLayer]:
+        """The layers whose maps the constraints read: the last block of each transformer there."""
+        return [
+            layer
+            for layer in self.layers
+            if layer.downscale == self.guidance_downscale
+            and layer.last
+            and (self.guidance_layers is None or layer.transformer in self.guidance_layers)
+        ]
+
+    @property
+    def family(self) -> str:
+        """Which family it is of, in words."""
+        if self.text_encoder_2 is not None:
+            return SDXL
+        return SD2 if self.unet.config.use_linear_projection else SD1
+
+    @property
+    def transformers(self) -> int:
+        """How many encodings of a prompt the U-Net hears: ED-LoRA's layers."""
+        return self.layers[-1].transformer + 1
 
     @property
     def text_width(self) -> int:
@@ -205,7 +280,7 @@ class Base:
     def identity(self) -> Identity:
         """Which base it is, for the record of a result."""
         autoencoder = "" if self.vae is None else weights_fingerprint(self.vae)
-        return Identity(self.name, self.architecture, self.weights, autoencoder)
+        return Identity(self.name, self.architecture, self.weights, autoencoder, self.overrides)
 
     def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """DPM-Solver++ of order 2, set to `steps` timesteps, ending at the smallest sigma."""
@@ -219,20 +294,20 @@ class Base:
         return scheduler
 
     @property
-    def embedding_shape(self) -> tuple[int, int]:
-        """(layers, width) of what stands for one of a concept's tokens."""
-        return len(self.layers), int(self.text_encoder.config.hidden_size)
+    def embedding_shapes(self) -> dict[Part, tuple[int, int]]:
+        """(layers, width) of what stands for one of a concept's tokens, by text encoder."""
+        return {reader.part: (self.transformers, reader.width) for reader in self.readers}
 
     def map_weights(self, part: Part) -> dict[str, Tensor]:
         """(out, in) of each linear map of a part, by its path; a view of the base's own weights."""
         with self.lock:
-            maps = linear_maps(self.parts[part])
+            maps = linear_maps(self.parts[part]) if part in self.parts else {}
         return {path: linear.weight.flatten(1) for path, linear in maps.items()}
 
     def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
-        """(out, in) of each linear map of a part, by its path."""
+        """(out, in) of each linear map of a part, by its path; none of a part that it lacks."""
         with self.lock:  # a training that goes on meanwhile has other modules in their places
-            maps = linear_maps(self.parts[part])
+            maps = linear_maps(self.parts[part]) if part in self.parts else {}
         return {path: (map_.weight.shape[0], map_.weight.shape[1]) for path, map_ in maps.items()}
 
     def bytes_of_picture(self, width: int, height: int) -> int:
@@ -244,50 +319,51 @@ class Base:
     def foreign_names(self) -> ForeignNames:
         """What other programs call the maps of this base."""
         with self.lock:
-            return ForeignNames(self.unet, self.text_encoder)
+            return ForeignNames(self.parts)
 
     @property
-    def token_table(self) -> Tensor:
-        """(vocabulary, width) in float32: what the words that the base knows start as."""
-        table: Tensor = self.text_encoder.get_input_embeddings().weight
-        return table.detach().float()
+    def token_tables(self) -> dict[Part, Tensor]:
+        """(vocabulary, width) in float32 by text encoder: what the words that it knows start as."""
+        tables = {reader.part: reader.network.get_input_embeddings() for reader in self.readers}
+        return {part: table.weight.detach().float() for part, table in tables.items()}
 
     def token_ids(self, text: str) -> list[int]:
-        """The rows of `token_table` that `text` is read as."""
+        """The rows of `token_tables` that `text` is read as."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
     def tokenise(self, prompt: str, concept_words: Sequence[str] = ()) -> TokenisedPrompt:
-        """`prompt` as the text encoder reads it; each of `concept_words` takes one place."""
+        """`prompt` as the text encoders read it; each of `concept_words` takes one place."""
         return tokenise(prompt, self.tokenizer, concept_words)
 
     def encode_prompts(
-        self, prompts: Sequence[TokenisedPrompt], embeddings: Tensor | None = None
-    ) -> Tensor:
-        """(prompts, layers, places, width) for `predict`; each distinct prompt is encoded once.
+        self,
+        prompts: Sequence[TokenisedPrompt],
+        embeddings: Mapping[Part, Tensor] | None = None,
+    ) -> Encodings:
+        """The prompts for `predict`, in the base's type; each distinct prompt is encoded once.
 
-        embeddings: (tokens, layers, width) of the concept whose words stand in the prompts;
-        gradients flow into them. Without any all layers hear the same.
+        embeddings: for each text encoder (tokens, layers, width) of the concept whose words stand
+        in the prompts; gradients flow into them. Without any all layers hear the same.
         """
         distinct = list(dict.fromkeys(prompts))
-        if embeddings is None:
-            shared = encode(self.text_encoder, distinct)
-            encodings = shared[:, None].expand(-1, len(self.layers), -1, -1)
-        else:
-            encodings = encode_layerwise(self.text_encoder, distinct, embeddings)
-        return encodings[[distinct.index(prompt) for prompt in prompts]].to(self.dtype)
+        encodings = encode(self.readers, distinct, embeddings, self.transformers)
+        return encodings.rows([distinct.index(prompt) for prompt in prompts]).to(self.dtype)
 
     def trainable_text_encoder(self) -> nn.Module:
-        """A copy of the text encoder in float32, all of whose parameters train."""
+        """A copy of the first text encoder in float32, all of whose parameters train."""
         with self.lock:
             own = copy.deepcopy(self.text_encoder)
         return own.float().requires_grad_(True)
 
     def encode_by(self, text_encoder: nn.Module | None, prompt: TokenisedPrompt) -> Tensor:
-        """(places, width) of a prompt, by a copy of the text encoder; None: by its own."""
+        """(places, width) of a prompt, by a copy of the first text encoder; None: by its own."""
+        reader = self.readers[0]
+        if text_encoder is not None:
+            reader = replace(reader, network=cast("CLIPTextModel", text_encoder))
         with self.lock:
-            encoded = encode(cast("CLIPTextModel", text_encoder or self.text_encoder), [prompt])
-        return encoded[0]
+            said, _ = reader.read(reader.ids([prompt]), [prompt.end])
+        return said[0]
 
     def mentions(self, word: str, prompt: TokenisedPrompt) -> list[tuple[int, ...]]:
         """Each time that a prompt says `word`: the places of its tokens."""
@@ -295,12 +371,29 @@ class Base:
 
         return encoding.places_of_words(word, prompt, self)
 
-    def predict(self, latents: Tensor, timesteps: Tensor, encodings: Tensor) -> Tensor:
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        encodings: Encodings,
+        framings: Sequence[Framing] = (),
+    ) -> Tensor:
         """What the U-Net says of (n, channels, h, w) noisy latents, in the same shape.
 
-        timesteps: one, or (n,). encodings: (n, layers, places, width), under `heard_by_layer`.
+        timesteps: one, or (n,). encodings: n, under `heard_by_layer`. framings: one for each of
+        the latents, or one for all; without any they are whole pictures.
         """
-        predicted: Tensor = self.unet(latents.to(self.dtype), timesteps, encodings).sample
+        rows, _, height, width = latents.shape
+        pixels = self.pixels_per_latent
+        own = list(framings) or [Framing.whole(width * pixels, height * pixels)]
+        predicted: Tensor = self.unet(
+            latents.to(self.dtype),
+            timesteps,
+            encodings.hidden,
+            added_cond_kwargs=added_conditions(
+                encodings.pooled, own if len(own) == rows else own * rows
+            ),
+        ).sample
         return predicted
 
     @contextmanager
@@ -314,6 +407,14 @@ class Base:
             for path, change in changes.items()
         }
         with self.lock, changes_applied(linear_maps(self.parts[part]), whole):
+            yield
+
+    @contextmanager
+    def changed_text(self, changes: Mapping[Part, Mapping[str, LowRank]]) -> Iterator[None]:
+        """Let low-rank changes act on all that goes through the text encoders, for the block."""
+        with ExitStack() as stack:
+            for part, own in changes.items():
+                stack.enter_context(self.changed(part, own))
             yield
 
     @contextmanager
@@ -364,8 +465,9 @@ class Base:
     def checkpoint_gradients(self) -> None:
         """Keep less of a forward pass for the backward one, which computes it again."""
         self.unet.enable_gradient_checkpointing()
-        self.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        self.text_encoder.train()  # transformers wants it for this; CLIP has no dropout
+        for reader in self.readers:
+            reader.network.gradient_checkpointing_enable({"use_reentrant": False})
+            reader.network.train()  # transformers wants it for this; CLIP has no dropout
 
     def decode(self, latents: Tensor) -> Tensor:
         """(n, channels, h, w) latents to (n, 3, height, width) pixels in 0..1, float32.
@@ -374,11 +476,7 @@ class Base:
         """
         if self.vae is None:
             raise InputError(f"base {self.name} has no autoencoder, so it cannot make pictures")
-        config = self.vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        latents = latents.to(self.vae.dtype) / config.scaling_factor + shift
-        pixels = self.vae.decode(latents).sample
-        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+        return autoencoder.decode(self.vae, latents)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(n, 3, height, width) pixels in 0..1 to (n, channels, h, w) latents.
@@ -388,11 +486,4 @@ class Base:
         """
         if self.vae is None:
             raise InputError(f"base {self.name} has no autoencoder, so it cannot read pictures")
-        config = self.vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        encoded = self.vae.encode((pixels * 2 - 1).to(self.vae.device, self.vae.dtype))
-        if isinstance(self.vae, AutoencoderTiny):
-            latents = encoded.latents
-        else:
-            latents = encoded.latent_dist.mean
-        return (latents - shift) * config.scaling_factor
+        return autoencoder.encode(self.vae, pixels)

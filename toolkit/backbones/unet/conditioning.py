@@ -1,7 +1,7 @@
 """Everything a layout's passes need that depends on neither the latents nor the timestep."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,8 +18,11 @@ from toolkit.backbones.unet.encoding import (
     places_of_words,
     tokenise_pair,
 )
+from toolkit.backbones.unet.framing import Framing, added_conditions
+from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.subjects import subject_places, with_residuals
 from toolkit.errors import InputError, shortened
+from toolkit.layout.areas import Area, area_of
 from toolkit.layout.layout import Layout
 
 NEGATIVE, POSITIVE = 0, 1
@@ -38,6 +41,9 @@ class Conditioning:
     subjects: where the canvas's prompt has the regions' class words.
     controls: what the layout's image conditions add.
     steered: the words of the canvas's prompt that layout guidance draws to a region.
+    added: what the U-Net is told beside the prompts, (sides, ...) by diffusers' names: the pooled
+        text of the canvas's prompt, which is one for all cells, and the canvas's size. Nothing but
+        for Stable Diffusion XL.
     """
 
     layout: Layout
@@ -49,6 +55,12 @@ class Conditioning:
     subjects: tuple[int, ...]
     controls: Controls = Controls()
     steered: tuple[EncodedRegion, ...] = ()
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
+        """The same, with its regions in other parts of the canvas."""
+        regions = (replace(one, area=area) for one, area in zip(self.regions, areas, strict=True))
+        return replace(self, regions=tuple(regions))
 
 
 def check_prompt(prompt: Prompt, base: Base) -> None:
@@ -68,7 +80,7 @@ def condition(
     """Encode the prompts of a layout, and project them to keys and values (eq. 2).
 
     regions: a prompt for each region of the layout, or none at all.
-    Raises InputError when a box does not fit the canvas, or a prompt the text encoder's window.
+    Raises InputError when a region does not fit the canvas, or a prompt the text encoder's window.
     """
     base.sizes.check_layout(layout, base.name)
     prompts = [canvas, *regions]
@@ -79,10 +91,15 @@ def condition(
     with base.lock:
         keys, values = _project(base, encoded, changes)
     tokens = [one.tokens for one in encoded]
+    added = added_conditions(encoded[0].pooled, [Framing.whole(layout.width, layout.height)] * 2)
     return Conditioning(
         layout=layout,
         regions=tuple(
-            EncodedRegion(region, places_of(prompt.change, read, base) if prompt.change else ())
+            EncodedRegion(
+                region,
+                places_of(prompt.change, read, base) if prompt.change else (),
+                area_of(region),
+            )
             for region, prompt, read in zip(layout.regions, regions, tokens[1:], strict=False)
         ),
         keys=keys,
@@ -92,10 +109,11 @@ def condition(
         subjects=_subjects(base, encoded[0], regions),
         controls=prepare_controls(base, layout, (encoded[0].negative, encoded[0].positive)),
         steered=tuple(
-            EncodedRegion(subject.region, places)
+            EncodedRegion(subject.region, places, area_of(subject.region))
             for subject, places in zip(canvas.subjects, called, strict=True)
             if subject.region is not None
         ),
+        added=added,
     )
 
 
@@ -105,7 +123,8 @@ def _changes(base: Base, prompt: Prompt) -> dict[str, LowRank]:
         return {}
     factor = change.scale * prompt.strength
     return {
-        path: pair.scaled(factor).to(base.device, base.dtype) for path, pair in change.unet.items()
+        path: pair.scaled(factor).to(base.device, base.dtype)
+        for path, pair in change.changes[Part.UNET].items()
     }
 
 
@@ -117,12 +136,12 @@ def _project(
     acts = torch.eye(len(encoded), device=base.device).repeat(2, 1)[:, None]
     texts = torch.stack(
         [one.negative for one in encoded] + [one.positive for one in encoded]
-    )  # (sides * prompts, layers, places, dim)
+    )  # (sides * prompts, transformers, places, width)
     projected: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
-    for site, layer in enumerate(base.layers):
+    for layer in base.layers:
         for into, name in zip(projected, ("to_k", "to_v"), strict=True):
             path = f"{layer.cross_attention}.{name}"
-            text = texts[:, site]
+            text = texts[:, layer.transformer]
             row: Tensor = linears[path](text)
             if any(path in by_path for by_path in changes):
                 pairs = [by_path.get(path) for by_path in changes]

@@ -27,6 +27,7 @@ _UNET_KEYS = (
     "up_block_types",
     "attention_head_dim",
 )
+_DEPTHS = "transformer_layers_per_block"
 _TEXT_KEYS = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 
 
@@ -39,26 +40,34 @@ def sizes_of(unet_levels: int, vae_levels: int | None, guidance_downscale: int) 
     return Sizes(pixels, pixels * 2 ** (unet_levels - 1), guidance_downscale)
 
 
-def architecture_of(unet: Callable[[str], object], text_encoder: Callable[[str], object]) -> str:
+def architecture_of(
+    unet: Callable[[str], object],
+    text_encoder: Callable[[str], object],
+    text_encoder_2: Callable[[str], object] | None = None,
+) -> str:
     """16 hex digits that are equal for bases whose LoRAs have the same shapes.
 
-    unet, text_encoder: the value that a key has in their configurations.
+    unet, text_encoder, text_encoder_2: the value that a key has in their configurations.
     """
     facts = {key: unet(key) for key in _UNET_KEYS} | {key: text_encoder(key) for key in _TEXT_KEYS}
+    if text_encoder_2 is not None:
+        facts |= {f"{key}_2": text_encoder_2(key) for key in _TEXT_KEYS}
+        facts[_DEPTHS] = unet(_DEPTHS)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A diffusers folder of a Stable Diffusion 1.x model, as its configuration files have it.
+    """A diffusers folder of a Stable Diffusion model, as its configuration files have it.
 
-    vae: None for a model without an autoencoder.
+    text_encoder_2: None but for Stable Diffusion XL. vae: None for a model without an autoencoder.
     """
 
     folder: Path
     unet: Mapping[str, Any]
     text_encoder: Mapping[str, Any]
     vae: Mapping[str, Any] | None
+    text_encoder_2: Mapping[str, Any] | None = None
 
     def sizes(self, guidance_downscale: int | None) -> Sizes | None:
         """The sizes of its grids; None where the files do not tell.
@@ -70,22 +79,28 @@ class Configuration:
             return None
         return sizes_of(unet, vae, guidance_downscale or GUIDANCE_DOWNSCALE)
 
-    def identity(self, name: str, dtype: str) -> Identity | None:
+    def identity(self, name: str, dtype: str, overrides: str = "") -> Identity | None:
         """Which base it is once it is loaded in this type; None where the files do not tell.
 
+        overrides: as `Identity` has them.
         Equal to what the loaded base says of itself wherever a file holds exactly its module's
         tensors; where it does not, the two differ.
         """
+        second = self.text_encoder_2
+        changed = ["unet", "text_encoder"] + ([] if second is None else ["text_encoder_2"])
         try:
             return Identity(
                 name=name,
-                architecture=architecture_of(self.unet.__getitem__, self.text_encoder.__getitem__),
-                weights=fingerprint_of_files(
-                    [self.folder / "unet", self.folder / "text_encoder"], dtype
+                architecture=architecture_of(
+                    self.unet.__getitem__,
+                    self.text_encoder.__getitem__,
+                    None if second is None else second.__getitem__,
                 ),
+                weights=fingerprint_of_files([self.folder / part for part in changed], dtype),
                 autoencoder=(
                     "" if self.vae is None else fingerprint_of_files([self.folder / "vae"], dtype)
                 ),
+                overrides=overrides,
             )
         except (KeyError, Unknown):
             return None
@@ -102,13 +117,14 @@ def read_configuration(path: str) -> Configuration | None:
     text_encoder = _read(folder / "text_encoder" / "config.json")
     if index is None or unet is None or text_encoder is None:
         return None
-    vae = None
-    named = index.get("vae")
-    if isinstance(named, list) and any(named):
-        vae = _read(folder / "vae" / "config.json")
-        if vae is None:
-            return None
-    return Configuration(folder, unet, text_encoder, vae)
+    others: dict[str, dict[str, Any] | None] = {"vae": None, "text_encoder_2": None}
+    for part in others:
+        named = index.get(part)
+        if isinstance(named, list) and any(named):
+            others[part] = _read(folder / part / "config.json")
+            if others[part] is None:
+                return None
+    return Configuration(folder, unet, text_encoder, others["vae"], others["text_encoder_2"])
 
 
 def _read(file: Path) -> dict[str, Any] | None:

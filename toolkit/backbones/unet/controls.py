@@ -1,17 +1,18 @@
 """A layout's image conditions, ready: what ControlNets and T2I-Adapters add to the U-Net.
 
 Both add to feature maps. So a weight for each region is a weight for each cell of such a map: the
-region's inside its box, the condition's own elsewhere; where boxes overlap, the later region's.
+region's inside it, the condition's own elsewhere; where regions overlap, the nearer one's, and
+of those of one depth the later one's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from diffusers import ControlNetModel, T2IAdapter
+from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 from PIL import Image
 from torch import Tensor
 
@@ -20,8 +21,9 @@ from toolkit.backbones.source import offline_copy
 from toolkit.errors import InputError
 from toolkit.images.pictures import read_picture
 from toolkit.images.tensors import pixels_of
-from toolkit.layout.cells import cells_of
+from toolkit.layout.areas import areas_of
 from toolkit.layout.layout import Condition, ConditionType, Layout
+from toolkit.layout.masks import area_masks, edge_mask
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ControlNetInput:
     ControlNet has no layer-wise tokens, so it reads the mean of the layers' encodings.
     """
 
-    network: ControlNetModel
+    network: ControlNetModel | ControlNetUnionModel
     condition: Condition
     pixels: Tensor
     text: tuple[Tensor, Tensor]
@@ -74,7 +76,7 @@ def prepare_controls(base: Base, layout: Layout, text: tuple[Tensor, Tensor]) ->
             continue
         network = _load(condition.type, condition.model, base.device, base.dtype)
         pixels = _pixels(condition, layout, _channels(network)).to(base.device, base.dtype)
-        if isinstance(network, ControlNetModel):
+        if not isinstance(network, T2IAdapter):
             negative, positive = (encoding.mean(dim=0, keepdim=True) for encoding in text)
             networks.append(ControlNetInput(network, condition, pixels, (negative, positive)))
         else:
@@ -91,26 +93,29 @@ def weighted(feature: Tensor, condition: Condition, layout: Layout) -> Tensor:
 def weight_map(condition: Condition, layout: Layout, height: int, width: int) -> Tensor:
     """(height, width): the weight of a condition in each cell of a map over the canvas."""
     weights = torch.full((height, width), condition.weight)
-    for region, weight in zip(layout.regions, condition.region_weights, strict=False):
-        cells = cells_of(region.box, height, width)
-        if weight is not None and cells is not None:
-            weights[cells.top : cells.bottom, cells.left : cells.right] = weight
+    areas = areas_of(layout.regions)
+    visible = area_masks(areas, height, width)
+    for area, mask, weight in zip(areas, visible, condition.region_weights, strict=False):
+        if weight is not None:
+            acting = mask * edge_mask(area, height, width)
+            weights = torch.lerp(weights, torch.tensor(weight), acting)
     return weights
 
 
-_CLASSES: dict[ConditionType, type[ControlNetModel | T2IAdapter]] = {
-    ConditionType.CONTROLNET: ControlNetModel,
-    ConditionType.T2I_ADAPTER: T2IAdapter,
+Network: TypeAlias = ControlNetModel | ControlNetUnionModel | T2IAdapter
+
+_CLASSES: dict[ConditionType, tuple[type[Network], ...]] = {
+    ConditionType.CONTROLNET: (ControlNetModel, ControlNetUnionModel),
+    ConditionType.T2I_ADAPTER: (T2IAdapter,),
 }
 
 
 @lru_cache(maxsize=4)
-def _load(
-    kind: ConditionType, path: str, device: torch.device, dtype: torch.dtype
-) -> ControlNetModel | T2IAdapter:
+def _load(kind: ConditionType, path: str, device: torch.device, dtype: torch.dtype) -> Network:
     """The network, frozen; kept, since the layouts of a batch mostly share theirs."""
     try:
-        network = _CLASSES[kind].from_pretrained(path, torch_dtype=dtype)
+        made = _class_of(_CLASSES[kind][0].load_config(path), kind, path)
+        network = made.from_pretrained(path, torch_dtype=dtype)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error
     return network.requires_grad_(False).eval().to(device)
@@ -119,41 +124,88 @@ def _load(
 def _check_network(condition: Condition, base: Base) -> None:
     """Read the network's config and compare it with the base, before any weight is loaded."""
     path = condition.model
-    wanted = _CLASSES[condition.type]
     try:
         if not Path(path).exists():  # asked once: the hub's client would try for half a minute
             offline_copy(path, f"cannot load {path}: it is no folder here", "config.json")
-        config: dict[str, Any] = wanted.load_config(path)
+        config: dict[str, Any] = _CLASSES[condition.type][0].load_config(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error
-    made = config.get("_class_name")
-    if made != wanted.__name__:
-        raise InputError(f"{path} is a {made}; type {condition.type} needs a {wanted.__name__}")
-    levels = list(base.unet.config.block_out_channels)
-    if condition.type is ConditionType.CONTROLNET:
-        found: Sequence[Any] = (
-            list(config["block_out_channels"]),
-            config["cross_attention_dim"],
-            config["in_channels"],
-            2 ** (len(config["conditioning_embedding_out_channels"]) - 1),
-        )
-        own: Sequence[Any] = (
-            levels,
-            base.unet.config.cross_attention_dim,
-            base.latent_channels,
-            base.pixels_per_latent,
-        )
+    made = _class_of(config, condition.type, path)
+    if made is T2IAdapter:
+        found, own = _shape_of_adapter(config), _adapter_for(base, config.get("adapter_type"))
     else:
-        found = (list(config["channels"]), config["downscale_factor"])
-        own = (levels, base.pixels_per_latent)
+        found, own = _shape_of_controlnet(config), _controlnet_for(base)
+        _check_mode(condition, config.get("num_control_type"))
     if list(found) != list(own):
         raise InputError(f"{path} was made for another base than {base.name}: {found}, not {own}")
 
 
-def _channels(network: ControlNetModel | T2IAdapter) -> int:
-    if isinstance(network, ControlNetModel):
-        return int(network.config.conditioning_channels)
-    return int(network.config.in_channels)
+def _class_of(config: dict[str, Any], kind: ConditionType, path: str) -> type[Network]:
+    name = config.get("_class_name")
+    for known in _CLASSES[kind]:
+        if name == known.__name__:
+            return known
+    wanted = " or ".join(known.__name__ for known in _CLASSES[kind])
+    raise InputError(f"{path} is a {name}; type {kind} needs a {wanted}")
+
+
+def _check_mode(condition: Condition, modes: int | None) -> None:
+    """Raise InputError for a mode that the network lacks.
+
+    modes: how many it has; None for one that reads one kind of image.
+    """
+    path, mode = condition.model, condition.mode
+    if modes is None and mode is not None:
+        raise InputError(f"{path} reads one kind of image: leave out mode")
+    if modes is not None and (mode is None or not 0 <= mode < modes):
+        raise InputError(
+            f"{path} reads {modes} kinds of images: say which this is with mode, from 0 to "
+            f"{modes - 1}"
+        )
+
+
+def _shape_of_controlnet(config: dict[str, Any]) -> Sequence[Any]:
+    return (
+        list(config["block_out_channels"]),
+        config["cross_attention_dim"],
+        config["in_channels"],
+        2 ** (len(config["conditioning_embedding_out_channels"]) - 1),
+        config.get("addition_embed_type"),
+    )
+
+
+def _controlnet_for(base: Base) -> Sequence[Any]:
+    config = base.unet.config
+    return (
+        list(config.block_out_channels),
+        config.cross_attention_dim,
+        base.latent_channels,
+        base.pixels_per_latent,
+        config.addition_embed_type,
+    )
+
+
+def _shape_of_adapter(config: dict[str, Any]) -> Sequence[Any]:
+    return list(config["channels"]), config["downscale_factor"]
+
+
+def _adapter_for(base: Base, kind: str | None) -> Sequence[Any]:
+    """Of an adapter with one feature for each level of the U-Net.
+
+    Stable Diffusion XL's first level has no attention, so its adapters (`full_adapter_xl`) begin at
+    half the latent's size, and add to the middle block too.
+    """
+    levels = list(base.unet.config.block_out_channels)
+    if kind == "full_adapter_xl":
+        return [*levels, levels[-1]], 2 * base.pixels_per_latent
+    return levels, base.pixels_per_latent
+
+
+def _channels(network: Network) -> int:
+    config = network.config
+    return int(
+        config.in_channels if isinstance(network, T2IAdapter) else config.conditioning_channels
+    )
 
 
 def _pixels(condition: Condition, layout: Layout, channels: int) -> Tensor:

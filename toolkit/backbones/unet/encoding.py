@@ -1,66 +1,83 @@
-"""All prompts of a layout through the text encoder at once, each under its own concept."""
+"""All prompts of a layout through the text encoders at once, each under its own concept."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import CLIPTextModel
+from torch import Tensor
 
 from toolkit.backbones.low_rank import changes_applied, linear_maps, side_by_side
 from toolkit.backbones.prompts import Change, Prompt
 from toolkit.backbones.unet.base import Base
-from toolkit.backbones.unet.text import TokenisedPrompt, tokenise
+from toolkit.backbones.unet.text import TextReader, TokenisedPrompt, embeddings_put, tokenise
 from toolkit.errors import InputError, shortened
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """tokens: the prompt's. positive, negative: (layers, places, dim), one for each site."""
+    """A prompt as the U-Net hears it.
+
+    tokens: the prompt's. positive, negative: (transformers, places, width), one for each
+    transformer. pooled: (2, pooled width) of the negative and the positive text; None where the
+    U-Net takes none.
+    """
 
     tokens: TokenisedPrompt
     positive: Tensor
     negative: Tensor
+    pooled: Tensor | None
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the batch: which prompt's, its tokens, and for which site; None: for all sites."""
+    """One row of the batch: which prompt's, its tokens, and in which version.
+
+    version: of the concept's embeddings: a transformer's; -1 is the mean of all. None: without.
+    """
 
     owner: int
     tokens: TokenisedPrompt
-    site: int | None
+    version: int | None
 
 
 def encode_prompts(base: Base, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
-    """Both texts of every prompt, in one pass of the text encoder.
+    """Both texts of every prompt, in one pass of each text encoder.
 
-    A text with a concept's tokens in it is encoded once for each site, with the embeddings that the
-    concept has for that site (P+); any other text once for all of them.
+    A text with a concept's tokens in it is encoded once for each transformer, with the embeddings
+    that the concept has for it (P+), and its pooled vector is that of the mean embeddings; any
+    other text is encoded once for all. An empty negative prompt is heard as zeros where the base
+    wants that: diffusers' pipeline does so for a negative prompt that is not given.
     Raises InputError when a text is longer than the window.
     """
-    sites = len(base.layers)
     tokens = [tokenise_pair(base, prompt) for prompt in prompts]
-    rows: list[_Row] = []
-    for owner, (prompt, (positive, negative)) in enumerate(zip(prompts, tokens, strict=True)):
-        layered = prompt.change is not None and positive.concept_tokens
-        rows += [_Row(owner, positive, site) for site in (range(sites) if layered else [None])]
-        rows.append(_Row(owner, negative, None))
-    encoded = _encode(base, prompts, rows)
-    found, start = [], 0
-    for owner, (positive, _) in enumerate(tokens):
-        texts = encoded[start : start + sum(row.owner == owner for row in rows)]
-        start += len(texts)
-        found.append(
-            EncodedPrompt(
-                positive,
-                texts[:-1].expand(sites, -1, -1),
-                texts[-1:].expand(sites, -1, -1),
+    hidden: list[list[Tensor]] = [[] for _ in prompts]
+    pooled: list[Tensor | None] = [None for _ in prompts]
+    for reader in base.readers:
+        rows: list[_Row] = []
+        for owner, (prompt, (positive, negative)) in enumerate(zip(prompts, tokens, strict=True)):
+            layered = prompt.change is not None and positive.concept_tokens
+            versions: list[int | None] = [*range(base.transformers)] if layered else [None]
+            if layered and reader.pools:
+                versions.append(-1)
+            rows += [_Row(owner, positive, version) for version in versions]
+            rows.append(_Row(owner, negative, None))
+        said, of_text = _read(base, reader, prompts, rows)
+        for owner in range(len(prompts)):
+            *own, last = [number for number, row in enumerate(rows) if row.owner == owner]
+            heard = [number for number in own if rows[number].version != -1]
+            sides = [said[[last]], said[heard]]
+            hidden[owner].append(
+                torch.stack([side.expand(base.transformers, -1, -1) for side in sides])
             )
+            if of_text is not None:
+                pooled[owner] = of_text[[last, own[-1]]]
+    return [
+        _heard(base, prompt, positive, torch.cat(parts, dim=-1), vectors)
+        for prompt, (positive, _), parts, vectors in zip(
+            prompts, tokens, hidden, pooled, strict=True
         )
-    return found
+    ]
 
 
 def tokenise_pair(base: Base, prompt: Prompt) -> tuple[TokenisedPrompt, TokenisedPrompt]:
@@ -100,15 +117,28 @@ def places_of_words(words: str, tokens: TokenisedPrompt, base: Base) -> list[tup
     ]
 
 
-def _encode(base: Base, prompts: Sequence[Prompt], rows: Sequence[_Row]) -> Tensor:
-    """(rows, places, dim) in the base's type."""
-    text_encoder: Any = base.text_encoder
-    ids = torch.tensor([row.tokens.ids for row in rows], device=base.device)
-    by_prompt = [(p.change.text_encoder, p.change.scale * p.strength) if p.change else ({}, 0.0)
-                 for p in prompts]  # fmt: skip
+def _heard(
+    base: Base, prompt: Prompt, tokens: TokenisedPrompt, sides: Tensor, pooled: Tensor | None
+) -> EncodedPrompt:
+    negative, positive = sides.unbind()
+    if base.zeros_for_no_negative and not prompt.negative:
+        negative = torch.zeros_like(negative)
+        pooled = None if pooled is None else torch.stack([torch.zeros_like(pooled[1]), pooled[1]])
+    return EncodedPrompt(tokens, positive, negative, pooled)
+
+
+def _read(
+    base: Base, reader: TextReader, prompts: Sequence[Prompt], rows: Sequence[_Row]
+) -> tuple[Tensor, Tensor | None]:
+    """(rows, places, width), and the pooled (rows, width) if any, in the base's type."""
+    by_prompt = [
+        (p.change.changes.get(reader.part, {}), p.change.scale * p.strength) if p.change
+        else ({}, 0.0)
+        for p in prompts
+    ]  # fmt: skip
     acts = torch.zeros(len(rows), 1, len(prompts), device=base.device)
     acts[torch.arange(len(rows)), 0, [row.owner for row in rows]] = 1
-    place = (base.device, text_encoder.dtype)
+    place = (base.device, reader.network.dtype)
     changes = {}
     for path in dict.fromkeys(path for pairs, _ in by_prompt for path in pairs):
         pairs = [
@@ -116,40 +146,35 @@ def _encode(base: Base, prompts: Sequence[Prompt], rows: Sequence[_Row]) -> Tens
             for changed, scale in by_prompt
         ]
         changes[path] = side_by_side(pairs, None if len(prompts) == 1 else acts)
+    tokens = [row.tokens for row in rows]
     with (
         base.lock,
-        changes_applied(linear_maps(text_encoder), changes),
-        _own_embeddings(text_encoder, prompts, rows),
+        changes_applied(linear_maps(reader.network), changes),
+        _own_embeddings(reader, prompts, rows),
     ):
-        encoded: Tensor = text_encoder(input_ids=ids).last_hidden_state
-    return encoded.to(base.dtype)
+        said, pooled = reader.read(reader.ids(tokens), [own.end for own in tokens])
+    return said.to(base.dtype), None if pooled is None else pooled.to(base.dtype)
 
 
 @contextmanager
 def _own_embeddings(
-    text_encoder: CLIPTextModel, prompts: Sequence[Prompt], rows: Sequence[_Row]
+    reader: TextReader, prompts: Sequence[Prompt], rows: Sequence[_Row]
 ) -> Iterator[None]:
     """Let the token embedding give concepts' own embeddings where their tokens stand."""
     at: list[tuple[int, int]] = []
     values: list[Tensor] = []
     for number, row in enumerate(rows):
         change = prompts[row.owner].change
-        if change is None or row.site is None:
+        if change is None or row.version is None:
             continue
+        own = change.token_embeddings[reader.part]
         for place, token in row.tokens.concept_tokens:
             at.append((number, place))
-            values.append(change.embeddings[token, row.site])
+            values.append(own[token].mean(dim=0) if row.version < 0 else own[token, row.version])
     if not at:
         yield
         return
-
-    def put(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        index = torch.tensor(at, device=output.device)
-        rows = torch.stack([value.to(output) for value in values])
-        return output.index_put((index[:, 0], index[:, 1]), rows)
-
-    handle = text_encoder.get_input_embeddings().register_forward_hook(put)
-    try:
+    stacked = torch.stack([value.to(reader.network.dtype) for value in values])
+    rows_at, places = zip(*at, strict=True)
+    with embeddings_put(reader.network, rows_at, places, stacked):
         yield
-    finally:
-        handle.remove()

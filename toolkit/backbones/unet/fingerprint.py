@@ -1,20 +1,27 @@
 """Short identities of a base: which architecture it has, and which weights."""
 
 import hashlib
+from functools import partial
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from toolkit.backbones.unet.configuration import architecture_of
 from toolkit.backbones.unet.stored_weights import HEAD
 
 
-def architecture_fingerprint(unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> str:
+def architecture_fingerprint(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    text_encoder_2: CLIPTextModelWithProjection | None = None,
+) -> str:
     """16 hex digits that are equal for bases whose LoRAs have the same shapes."""
-    config = text_encoder.config
-    return architecture_of(unet.config.__getitem__, lambda key: getattr(config, key))
+    configs = [network.config for network in (text_encoder, text_encoder_2) if network is not None]
+    return architecture_of(
+        unet.config.__getitem__, *(partial(getattr, config) for config in configs)
+    )
 
 
 def weights_fingerprint(*modules: nn.Module) -> str:

@@ -1,6 +1,7 @@
 """Which map of a base other programs mean: kohya's, ComfyUI's, PEFT's, and older diffusers'."""
 
 import re
+from collections.abc import Mapping
 
 from torch import nn
 
@@ -11,6 +12,7 @@ _KOHYA = (
     ("lora_unet_", Part.UNET),
     ("lora_te1_", Part.TEXT_ENCODER),
     ("lora_te_", Part.TEXT_ENCODER),
+    ("lora_te2_", Part.TEXT_ENCODER_2),
 )
 _COMFY = "diffusion_model."  # its name for the U-Net
 _OLDER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
@@ -25,19 +27,16 @@ _NUMBERED = re.compile(r"(?P<half>input|output)_blocks_(?P<number>\d+)_1_")
 class ForeignNames:
     """The maps of a base, by any name that a program gives them."""
 
-    def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
-        """Know the maps of both networks."""
-        self._paths = {
-            Part.UNET: set(linear_maps(unet)),
-            Part.TEXT_ENCODER: set(linear_maps(text_encoder)),
-        }
+    def __init__(self, networks: Mapping[Part, nn.Module]) -> None:
+        """Know the maps of a base's networks."""
+        self._paths = {part: set(linear_maps(network)) for part, network in networks.items()}
         self._flat = {
             part: {path.replace(".", "_"): path for path in paths}
             for part, paths in self._paths.items()
         }
         self._convolutions = {
             name.replace(".", "_")
-            for name, module in unet.named_modules()
+            for name, module in networks[Part.UNET].named_modules()
             if isinstance(module, nn.Conv2d) and name not in self._paths[Part.UNET]
         }
 
@@ -46,14 +45,14 @@ class ForeignNames:
         if module.startswith(_COMFY):
             module = f"lora_unet_{module.removeprefix(_COMFY).replace('.', '_')}"
         for prefix, part in _KOHYA:
-            if module.startswith(prefix):
+            if part in self._flat and module.startswith(prefix):
                 flat = _renumbered(module.removeprefix(prefix)).removeprefix("text_model_")
                 path = self._flat[part].get(flat)
                 return None if path is None else (part, path)
         module = module.removeprefix("base_model.model.")
-        for part in Part:
+        for part, paths in self._paths.items():
             for path in _spellings(module.removeprefix(f"{part}."), part):
-                if path in self._paths[part]:
+                if path in paths:
                     return part, path
         return None
 

@@ -83,15 +83,16 @@ class PassInputs:
     outside_attention: Mapping[str, SideBySide]
     unused_text: Tensor
     """The text that diffusers' U-Net must be called with; our attention layers do not read it."""
+    added: Mapping[str, Tensor]
+    """What it is told beside the prompts, (rows, ...), as `Conditioning` has it."""
 
 
 def pass_inputs(batch: Batch) -> PassInputs:
     """What every layer of a pass over `batch` is given."""
     base = batch.base
-    guiding = base.guidance_downscale
     itself, cross = {}, {}
     for layer in base.layers:
-        takes_maps = batch.maps and layer.downscale == guiding
+        takes_maps = batch.maps and layer in base.guiding
         itself[layer.self_attention] = _self_inputs(batch, layer, takes_maps)
         cross[layer.cross_attention] = _cross_inputs(batch, layer, takes_maps)
     attention = tuple(f"{path}." for path in (*itself, *cross))
@@ -103,17 +104,24 @@ def pass_inputs(batch: Batch) -> PassInputs:
         for path in paths
         if not path.startswith(attention)
     }
+    rows = len(batch.sides) * len(batch.conditionings)
+    sides = slice(batch.sides[0], batch.sides[-1] + 1)
+    added = {
+        name: batch.over_rows([layout.added[name][sides] for layout in batch.layouts])
+        for name in batch.layouts[0].added
+    }
     return PassInputs(
         itself,
         cross,
         {path: change for path, change in outside.items() if change is not None},
         torch.zeros(
-            len(batch.sides) * len(batch.conditionings),
+            rows,
             1,
             base.text_width,
             device=base.device,
             dtype=base.dtype,
         ),
+        {name: part.expand(rows, -1) for name, part in added.items()},
     )
 
 

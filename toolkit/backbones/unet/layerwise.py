@@ -1,4 +1,4 @@
-"""Cross-attention in which layer i hears encoding i (P+, arXiv 2303.09522)."""
+"""Cross-attention in which transformer i hears encoding i (P+, arXiv 2303.09522)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,8 @@ from toolkit.backbones.unet.sites import AttentionLayer
 class CrossAttentionMaps:
     """Collects cross-attention probabilities at one resolution during a pass with gradients.
 
-    downscale: which layers are read: those whose map is the latent's height over this.
+    downscale: which layers are read: those whose map is the latent's height over this, the last
+        block of each transformer.
     maps: for each such layer, (batch, cells, places), averaged over heads.
     """
 
@@ -44,7 +45,7 @@ def layerwise_cross_attention(
     layers: Sequence[AttentionLayer],
     recorder: CrossAttentionMaps | None = None,
 ) -> Iterator[None]:
-    """Let the U-Net take encodings of (batch, layers, places, dim), one for each of `layers`.
+    """Let the U-Net take encodings of (batch, transformers, places, dim), one for each of them.
 
     Encodings of (batch, places, dim), which all layers share, still work. The block must span the
     backward pass too: gradient checkpointing runs the layers again there.
@@ -52,9 +53,10 @@ def layerwise_cross_attention(
     attentions: list[Attention] = [unet.get_submodule(layer.cross_attention) for layer in layers]
     before = [attention.processor for attention in attentions]
     try:
-        for index, (layer, attention) in enumerate(zip(layers, attentions, strict=True)):
-            reads = recorder is not None and recorder.downscale == layer.downscale
-            attention.processor = LayerwiseProcessor(index, recorder if reads else None)
+        for layer, attention in zip(layers, attentions, strict=True):
+            there = recorder is not None and recorder.downscale == layer.downscale
+            reads = there and layer.last
+            attention.processor = LayerwiseProcessor(layer.transformer, recorder if reads else None)
         yield
     finally:
         for attention, processor in zip(attentions, before, strict=True):
@@ -62,11 +64,11 @@ def layerwise_cross_attention(
 
 
 class LayerwiseProcessor(AttnProcessor2_0):  # type: ignore[misc]
-    """diffusers' fused attention, on this layer's own encoding."""
+    """diffusers' fused attention, on the encoding of this layer's transformer."""
 
-    def __init__(self, index: int, recorder: CrossAttentionMaps | None = None) -> None:
+    def __init__(self, transformer: int, recorder: CrossAttentionMaps | None = None) -> None:
         super().__init__()
-        self.index = index
+        self.transformer = transformer
         self.recorder = recorder
 
     def __call__(
@@ -80,7 +82,7 @@ class LayerwiseProcessor(AttnProcessor2_0):  # type: ignore[misc]
         """(batch, cells, channels) to the same shape; diffusers fixes the argument names."""
         encoding = encoder_hidden_states
         if encoding.ndim == 4:
-            encoding = encoding[:, self.index]
+            encoding = encoding[:, self.transformer]
         if self.recorder is not None and torch.is_grad_enabled():
             self.recorder.maps.append(_probabilities(attn, hidden_states, encoding))
         output: Tensor = super().__call__(attn, hidden_states, encoding, attention_mask, temb)

@@ -14,6 +14,7 @@ class Part(StrEnum):
 
     UNET = "unet"
     TEXT_ENCODER = "text_encoder"
+    TEXT_ENCODER_2 = "text_encoder_2"
 
     @property
     def said(self) -> str:
@@ -24,18 +25,24 @@ class Part(StrEnum):
 KOHYA_FAMILY = "sd_v1"
 """What kohya's tools call Stable Diffusion 1.x."""
 
-_BEFORE = {Part.UNET: "", Part.TEXT_ENCODER: "text_model."}
-_KOHYA = {Part.UNET: "lora_unet_", Part.TEXT_ENCODER: "lora_te_text_model_"}
+TEXT_PARTS = (Part.TEXT_ENCODER, Part.TEXT_ENCODER_2)
+"""The text encoders, in the order in which their encodings stand side by side."""
+
+_KOHYA = {
+    Part.UNET: "lora_unet_",
+    Part.TEXT_ENCODER: "lora_te_text_model_",
+    Part.TEXT_ENCODER_2: "lora_te2_text_model_",
+}
 
 
 def module_name(part: Part, path: str) -> str:
     """A map's name inside its network, as files have it."""
-    return f"{_BEFORE[part]}{path}"
+    return path if part is Part.UNET else f"text_model.{path}"
 
 
 def key_prefix(part: Part) -> str:
     """What stands in front of a path in concept files, and in diffusers' LoRAs."""
-    return f"{part}.{_BEFORE[part]}"
+    return f"{part}." if part is Part.UNET else f"{part}.text_model."
 
 
 def kohya_name(part: Part, path: str) -> str:

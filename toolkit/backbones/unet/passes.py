@@ -76,7 +76,7 @@ class Passes:
         """
         base = self.base
         batch, inputs = self._inputs(pictures, (POSITIVE,), closed, True, self_attention)
-        guiding = [layer for layer in base.layers if layer.downscale == base.guidance_downscale]
+        guiding = base.guiding
         maps = Maps(last=guiding[-1].cross_attention)
         with suppress(MapsComplete):
             _unet(batch, inputs, latents, timestep, maps)
@@ -135,6 +135,10 @@ def _unet(
     latents = latents.to(base.dtype)
     residuals = _controlnet_residuals(batch, latents, timestep)
     denoiser = base.unet if maps is not None else base.denoiser
+    if maps is None:
+        base.passes_made.denoising += len(latents)
+    else:
+        base.passes_made.guidance += len(latents)
     with (
         base.lock,
         changes_applied(base.linears if inputs.outside_attention else {}, inputs.outside_attention),
@@ -143,6 +147,7 @@ def _unet(
             latents,
             timestep,
             encoder_hidden_states=inputs.unused_text,
+            added_cond_kwargs=dict(inputs.added) or None,
             cross_attention_kwargs={"composing": Composing(inputs, maps, strength)},
             down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
@@ -179,14 +184,26 @@ def _residuals(
     sides: tuple[int, ...],
 ) -> list[Tensor]:
     pictures = len(latents) // len(sides)
+
+    def of_rows(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([parts[side].expand(pictures, *parts[side].shape[1:]) for side in sides])
+
+    pixels: Any = control.pixels.expand(len(latents), -1, -1, -1)
+    kinds: dict[str, Any] = {}
+    mode = control.condition.mode
+    if mode is not None:
+        pixels = [pixels]
+        kind = torch.zeros(len(latents), control.network.config.num_control_type)
+        kind[:, mode] = 1
+        kinds = {"control_type": kind.to(latents), "control_type_idx": [mode]}
     down, middle = control.network(
         latents,
         timestep,
-        encoder_hidden_states=torch.cat(
-            [control.text[side].expand(pictures, -1, -1) for side in sides]
-        ),
-        controlnet_cond=control.pixels.expand(len(latents), -1, -1, -1),
+        encoder_hidden_states=of_rows(control.text),
+        controlnet_cond=pixels,
+        added_cond_kwargs={name: of_rows(both.split(1)) for name, both in layout.added.items()},
         return_dict=False,
+        **kinds,
     )
     return [weighted(part, control.condition, layout.layout) for part in (*down, middle)]
 

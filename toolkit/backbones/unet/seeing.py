@@ -12,7 +12,8 @@ from toolkit.backbones.unet.isolation import (
     isolation,
 )
 from toolkit.backbones.unet.rows import Batch, Size
-from toolkit.layout.cells import Cells, cells_of
+from toolkit.layout.areas import cells_of_areas
+from toolkit.layout.cells import Cells
 
 IsolatedRows = tuple[Tensor | None, Tensor | Isolation | None]
 """The rows of one layout (None: all), and the concept region mask there: scores to add, groups of
@@ -51,5 +52,5 @@ def _boxes(batch: Batch, layout: Conditioning, size: Size) -> list[Cells]:
     """The cells of the regions that are isolated from each other."""
     if not batch.regional.isolation:
         return []
-    found = (cells_of(one.region.box, *size) for one in layout.regions)
+    found = cells_of_areas(tuple(one.area for one in layout.regions), *size)
     return [cells for cells in found if cells is not None]

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from toolkit.layout.areas import Area
 from toolkit.layout.layout import Box
-from toolkit.layout.masks import box_masks
+from toolkit.layout.masks import area_masks
 
 
 def region_weights(
@@ -16,7 +17,7 @@ def region_weights(
     canvas: height and width in pixels. Corners are aligned, so a cell that touches the outside is
     mostly outside.
     """
-    mask = box_masks([box], *canvas)
+    mask = area_masks([Area(box)], *canvas)
     pixels = torch.where(mask > 0, inside, outside)
     resized = functional.interpolate(pixels[None], size, mode="bilinear", align_corners=True)
     return resized[0, 0]

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -134,6 +135,7 @@ def _unpickled(path: Path) -> object:
         raise InputError(f"{path} is refused: it asks for more memory than there is") from error
     except (
         pickle.UnpicklingError,
+        struct.error,
         zipfile.BadZipFile,
         RuntimeError,
         EOFError,

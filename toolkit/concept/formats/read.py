@@ -18,7 +18,11 @@ from toolkit.concept.formats.combined import low_rank_difference
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
 from toolkit.concept.formats.lora import read_lora
 from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, params_of
-from toolkit.concept.formats.textual_inversion import find_vectors, in_every_layer
+from toolkit.concept.formats.textual_inversion import (
+    embedding_beside,
+    find_vectors,
+    in_every_layer,
+)
 from toolkit.concept.stored import FORMAT
 from toolkit.errors import InputError
 
@@ -38,18 +42,22 @@ def read_foreign(
 
     Knows Mix-of-Show's ED-LoRAs and merged models, LoRAs by kohya's tools, diffusers and PEFT,
     textual inversions, and this toolkit's own files. `embedding` is a textual inversion that
-    belongs to a LoRA; `trigger` are the words that call a LoRA that has none.
+    belongs to a LoRA; left out, the one that an export left beside it is taken, and that is said.
+    `trigger` are the words that call a LoRA that has none.
     Raises InputError for what is none of these, damaged, dangerous, or does not fit `base`.
     """
     held, metadata = read_tensors(path)
     content = _unwrapped(held)
     params = params_of(content)
-    if metadata.get("format") == FORMAT:
+    ours = metadata.get("format") == FORMAT
+    if ours:
         concept = _renamed(load_concept(path), name)
     elif params is not None:
         concept = _from_mix_of_show(params, path, name, base, largest_rank)
     else:
         concept = _from_lora_or_vectors(content, metadata, path, name, base)
+    if embedding is None and not concept.token_names and not ours:
+        embedding = _beside(path, trigger)
     if embedding is not None:
         if len(concept.embeddings):
             raise InputError(f"{path} has embeddings of its own: leave out embedding=")
@@ -107,12 +115,8 @@ def _from_mix_of_show(
     )
     embeddings = embeddings_of(params, path)
     embeddings = _no_tokens(base) if embeddings is None else embeddings
-    return Concept(
-        name=name,
-        embeddings=embeddings,
-        token_names=tokens_of(name, len(embeddings)),
-        unet=found.changes[Part.UNET],
-        text_encoder=found.changes[Part.TEXT_ENCODER],
+    return Concept(name, embeddings, tokens_of(name, len(embeddings)), {}, {}).with_changes(
+        found.changes
     )
 
 
@@ -129,7 +133,7 @@ def _from_lora_or_vectors(
         return _with_vectors(empty, vectors, base)
     tensors = flat_tensors(content, path)
     changes = read_lora(tensors, metadata, adapter_config(path), base, path)
-    return replace(empty, unet=changes[Part.UNET], text_encoder=changes[Part.TEXT_ENCODER])
+    return empty.with_changes(changes)
 
 
 def _check_kind(content: Mapping[str, Any], path: Path) -> None:
@@ -153,7 +157,19 @@ def _acts(concept: Concept) -> bool:
 
 def _no_tokens(base: Base) -> Tensor:
     """(0, layers, dim)."""
-    return torch.zeros(0, *base.embedding_shape)
+    return torch.zeros(0, *base.embedding_shapes[Part.TEXT_ENCODER])
+
+
+def _beside(lora: Path, trigger: str) -> Path | None:
+    """The textual inversion that lies beside an exported LoRA, unless words call it; told."""
+    beside = embedding_beside(lora)
+    if not beside.is_file():
+        return None
+    if trigger:
+        log.info("%s lies beside it and is not used: trigger= calls this LoRA", beside)
+        return None
+    log.info("its embeddings: %s, which lies beside it", beside)
+    return beside
 
 
 def _vectors(path: Path) -> Tensor:
@@ -165,7 +181,7 @@ def _vectors(path: Path) -> Tensor:
 
 
 def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
-    layers, width = base.embedding_shape
+    layers, width = base.embedding_shapes[Part.TEXT_ENCODER]
     if vectors.shape[1] != width:
         raise InputError(
             f"concept {concept.name}: its vectors are {vectors.shape[1]} wide; {base.name} needs "

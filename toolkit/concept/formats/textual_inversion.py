@@ -40,6 +40,11 @@ def find_vectors(content: Mapping[str, Any], path: Path) -> Tensor | None:
     return vectors
 
 
+def embedding_beside(lora: Path) -> Path:
+    """Where an export of a LoRA leaves the textual inversion that belongs to it."""
+    return lora.with_name(f"{lora.stem}_embedding{lora.suffix}")
+
+
 def in_every_layer(vectors: Tensor, layers: int) -> Tensor:
     """(tokens, dim) to (tokens, layers, dim)."""
     return torch.stack([vectors] * layers, dim=1)

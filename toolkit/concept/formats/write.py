@@ -19,8 +19,12 @@ from toolkit.backbones.unet.names import (
     module_name,
 )
 from toolkit.concept.concept import Concept
+from toolkit.concept.formats.textual_inversion import embedding_beside
 from toolkit.errors import InputError
 from toolkit.files import whole_file
+
+_MIX_OF_SHOW = (Part.UNET, Part.TEXT_ENCODER)
+"""The parts of a base that Mix-of-Show knows."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
             name: vectors.float().clone()
             for name, vectors in zip(concept.token_names, concept.embeddings, strict=True)
         },
-        **{str(part): halves(part, changes) for part, changes in concept.changes.items()},
+        **{str(part): halves(part, concept.changes[part]) for part in _MIX_OF_SHOW},
     }
     with whole_file(path) as temporary:
         torch.save({"params": content}, temporary)
@@ -95,12 +99,16 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
 
 
 def _with_inversion(concept: Concept, path: Path, lora: Path) -> Written:
-    """Beside the LoRA, the tokens as a textual inversion that is the same in every layer."""
+    """Beside the LoRA, the tokens as a textual inversion that is the same in every layer.
+
+    Its only tensor is called <name>, which diffusers then takes for the word that calls it; kohya's
+    tools, A1111 and ComfyUI take the first tensor, and call it by the file's name.
+    """
     if not concept.token_names:
         return Written((lora,), "")
-    inversion = path.with_name(f"{path.stem}_embedding{path.suffix}")
+    inversion = embedding_beside(path)
     vectors = concept.embeddings.float().mean(dim=1)
-    _saved({"emb_params": vectors}, inversion, {"tokens": " ".join(concept.token_names)})
+    _saved({concept.placeholder: vectors}, inversion, {"tokens": " ".join(concept.token_names)})
     spread = concept.embeddings.float() - vectors[:, None]
     share = float(spread.norm() / concept.embeddings.float().norm())
     lost = (
