@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 	@echo "What it looked at: $(CURDIR)/$(DEMO)/0_attention.png"
 
 FOREGROUND := dog,cat,fox,robot,mage,unicorn,frog,penguin
-PARTS := self_attention queries closed_boxes word_bias subject_bias update_in_regions update_limit statistics pace guidance_share
+PARTS := self_attention queries closed_boxes subject_bias update_in_regions update_limit statistics pace guidance_share
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -36,7 +36,7 @@ ablations: $(INSTALLED)
 parts: $(INSTALLED)
 	$(BIN)/toolkit train concept=$(FOREGROUND)
 	$(BIN)/toolkit evaluate methods=balanced,fast,$(call listed,$(PARTS:%=without_%)) judge=mini,imagenet,clean
-	$(BIN)/toolkit evaluate methods=lora_composer,$(call listed,$(PARTS:%=with_%)) judge=mini,imagenet,clean
+	$(BIN)/toolkit evaluate methods=lora_composer,$(call listed,$(PARTS:%=with_%) with_word_bias) judge=mini,imagenet,clean
 
 # Two concepts of one class word, and LoRAs of a rank and length that are too much.
 hard: $(INSTALLED)

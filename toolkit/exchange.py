@@ -13,7 +13,10 @@ from toolkit.errors import InputError
 from toolkit.files import check_writable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from toolkit.backbones import Base
+    from toolkit.concept import Concept
     from toolkit.concept.formats.write import Written
 
 
@@ -85,6 +88,25 @@ def import_concept(config: ImportConfig, base: "Base | None" = None) -> Path:
 def export_concept(config: ExportConfig) -> "Written":
     """Write a trained concept for other programs. Raises InputError when it is not there."""
     from toolkit.concept import load_concept
+    from toolkit.concept.formats.described import describe_files
     from toolkit.concept.formats.write import write_foreign
 
-    return write_foreign(load_concept(check_export(config)), config.format, config.target)
+    concept = load_concept(check_export(config))
+    written = write_foreign(concept, config.format, config.target)
+    describe_files(written.files, concept, _picture(config, concept))
+    return written
+
+
+def _picture(config: ExportConfig, concept: "Concept") -> "Image.Image | None":
+    """The concept as its training drew it last; None where no training did."""
+    from PIL import Image
+
+    from toolkit.training.grid import first_picture
+
+    folder = config.output_dir / "runs" / "train" / config.model.name / config.concept / "samples"
+    grids = sorted(folder.glob("step_*.png"))
+    settings = concept.training
+    if not grids or not settings.get("width", "").isdecimal():
+        return None
+    with Image.open(grids[-1]) as grid:
+        return first_picture(grid, int(settings["width"]), int(settings["height"]))

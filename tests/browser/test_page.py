@@ -5,12 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conftest import open_page  # type: ignore[import-not-found]
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from ui_pages import PATIENCE, open_page
 from ui_server import Server, until
-
-PATIENCE = 120_000
 
 
 def drag(page: Page, x0: float, y0: float, x1: float, y1: float) -> None:
@@ -183,7 +181,7 @@ def test_a_region_prompt_keeps_its_placeholder(page: Page) -> None:
 
 def test_warnings_come_while_one_draws(page: Page) -> None:
     draw_pair(page, "close")
-    drag(page, 0.7, 0.5, 0.5, 0.5)
+    drag(page, 0.74, 0.5, 0.44, 0.5)
     expect(page.locator("#checks .odd")).to_contain_text("less than a cell apart", timeout=PATIENCE)
 
 

@@ -43,7 +43,7 @@ def options_of(facts: dict[str, Any]) -> Cones2Config:
         weight_decay=facts["weight_decay"],
         start_weight=facts["loss_rate_first"],
         rest_weight=facts["loss_rate_second"],
-        max_gradient_norm=facts["max_grad_norm"],
+        max_grad_norm=facts["max_grad_norm"],
     )
 
 

@@ -100,8 +100,8 @@ def test_what_was_interrupted_goes_on_and_ends_the_same(
 
 
 def test_gradients_are_clipped_as_the_recipe_says(cones2: MakeConfig, tmp_path: Path) -> None:
-    clipped = train(cones2(max_gradient_norm=1e-6, learning_rate=1e-3))
-    free = train(cones2(max_gradient_norm=1e6, learning_rate=1e-3, output_dir=tmp_path / "free"))
+    clipped = train(cones2(max_grad_norm=1e-6, learning_rate=1e-3))
+    free = train(cones2(max_grad_norm=1e6, learning_rate=1e-3, output_dir=tmp_path / "free"))
     assert not torch.allclose(residual_in(clipped), residual_in(free), atol=1e-4)
 
 
@@ -123,6 +123,11 @@ def test_other_formats_and_commands_refuse_it_in_one_line(
     cones2: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = train(cones2())
+    assert main(["concepts", f"output_dir={tmp_path / 'outputs'}"]) == 0
+    (row,) = capsys.readouterr().out.splitlines()[1:]
+    assert row.split()[:4] == ["rex", "tiny", "Cones", "2,"]
+    assert main(["inspect", str(path)]) == 0
+    assert "a concept of this toolkit, Cones 2" in capsys.readouterr().out
     base = f"model.path={cones2().model.path}"
     common = [base, "model.name=tiny", f"output_dir={tmp_path / 'outputs'}"]
     assert main(["export", "rex", "format=kohya", *common]) == 2
@@ -141,7 +146,7 @@ def test_other_formats_and_commands_refuse_it_in_one_line(
     ("typed", "said"),
     [
         (["recipe=cones2", "training.rank=4"], "recipe=cones2 has no such key"),
-        (["training.weight_decay=1"], "it is one of recipe=cones2"),
+        (["training.start_weight=1"], "it is one of recipe=cones2"),
         (["recipe=cones2", "training.learning_rate=-1"], "at least 0"),
         (["recipe=cones"], "nearest: cones2"),
     ],

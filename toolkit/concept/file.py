@@ -14,7 +14,7 @@ from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.backbones.unet.names import key_prefix
 from toolkit.concept.concept import Concept
-from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE
+from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE, RESIDUAL
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 
@@ -22,7 +22,6 @@ _EMBEDDINGS = {
     Part.TEXT_ENCODER: "token_embeddings",
     Part.TEXT_ENCODER_2: "token_embeddings_2",
 }
-_RESIDUAL = "text_residual"
 _LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
 _PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -40,7 +39,7 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
             tensors[f"{key_prefix(part)}{name}.lora_A.weight"] = pair.down
             tensors[f"{key_prefix(part)}{name}.lora_B.weight"] = pair.up
     if concept.residual is not None:
-        tensors[_RESIDUAL] = concept.residual
+        tensors[RESIDUAL] = concept.residual
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -90,7 +89,7 @@ def load_concept(path: Path) -> Concept:
         if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise InputError(f"{path}: {name} holds values that are not finite")
     embeddings = {part: tensors.pop(name) for part, name in _EMBEDDINGS.items() if name in tensors}
-    residual = tensors.pop(_RESIDUAL, None)
+    residual = tensors.pop(RESIDUAL, None)
     try:
         return Concept(
             name=metadata["name"],

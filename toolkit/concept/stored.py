@@ -12,6 +12,8 @@ FORMAT_VERSION = "1"
 RECIPE = "recipe"
 """In a concept file's metadata: how it was trained, where that is not ED_LORA."""
 ED_LORA, CONES2 = "ed_lora", "cones2"
+RESIDUAL = "text_residual"
+"""The tensor of a concept file that Cones 2 learns."""
 
 
 def concept_path(concepts: Path, model: str, name: str, recipe: str = ED_LORA) -> Path:

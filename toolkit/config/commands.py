@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.backbones.source import family_at
 from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.config.arguments import (
     concept_name,
@@ -12,6 +13,7 @@ from toolkit.config.arguments import (
     existing_file,
     judge_names,
     layout_files,
+    layout_names,
     method_names,
     names,
     seeds,
@@ -20,18 +22,28 @@ from toolkit.config.arguments import (
 )
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
-from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
+from toolkit.config.lookup import (
+    base_name,
+    choices,
+    config_for,
+    find_base,
+    find_config,
+    find_dataset,
+)
 from toolkit.config.method import build_method, named_by_switches
 from toolkit.config.recipes import RECIPES, build_training
 from toolkit.config.schema import (
     ComposeConfig,
+    ConceptsConfig,
     EvaluateConfig,
     ExportConfig,
     Format,
     FuseConfig,
     ImportConfig,
+    InspectConfig,
     LayoutsConfig,
     OtherPictures,
+    RateConfig,
     SampleConfig,
     TrainConfig,
     UiConfig,
@@ -65,8 +77,9 @@ class Shape:
     groups: the groups that are composed for it.
     own: keys that are not simply a field of the schema.
     positional: fields that the first argument gives, without a key.
-    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: what
-        they mean.
+    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: how a
+        name is shown, and what the key means.
+    before: keys that the command takes before the others are read, with their meanings.
     """
 
     config: str
@@ -75,12 +88,13 @@ class Shape:
     own: Mapping[str, Own] = field(default_factory=dict)
     positional: frozenset[str] = frozenset()
     named: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
 
     def typed_keys(self) -> dict[str, str]:
         """Every key that may be typed but groups and the trainer's, with its meaning."""
         hidden = {own.field for own in self.own.values()} | self.positional | {"concept.name"}
         hidden |= self.named.keys()
-        keys = {name: own.meaning for name, own in self.own.items()}
+        keys = {name: own.meaning for name, own in self.own.items()} | dict(self.before)
         keys |= {f"{name}.{shown}": meaning for name, (shown, meaning) in self.named.items()}
         return keys | {
             name: key.meaning
@@ -123,6 +137,7 @@ EVALUATE = Shape(
     named={
         "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
     },
+    before={"protocol": "whole tables, as a name of configs/protocol says"},
 )
 LAYOUTS = Shape(
     "layouts",
@@ -148,6 +163,8 @@ IMPORT = Shape(
     frozenset({"file"}),
 )
 EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
+CONCEPTS = Shape("concepts", ConceptsConfig, ())
+INSPECT = Shape("inspect", InspectConfig, (), positional=frozenset({"file"}))
 FUSE = Shape(
     "fuse",
     FuseConfig,
@@ -155,6 +172,15 @@ FUSE = Shape(
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
 UI = Shape("ui", UiConfig, ("model",))
+RATE = Shape(
+    "rate",
+    RateConfig,
+    ("model",),
+    {
+        "layout": Own("layouts", layout_names, "names of layouts, with commas; all by default"),
+        "methods": EVALUATE.own["methods"],
+    },
+)
 
 _SECTIONS = {ED_LORA: "training", CONES2: "cones2"}
 """In a model's file: what that base needs of a recipe's keys."""
@@ -293,6 +319,26 @@ def read_ui(arguments: Sequence[str]) -> UiConfig:
     return build(UiConfig, _read(UI, split_arguments(arguments)))
 
 
+def read_rate(arguments: Sequence[str]) -> RateConfig:
+    """The config of the page on which pictures are rated."""
+    return build(RateConfig, _read(RATE, split_arguments(arguments)))
+
+
+def read_concepts(arguments: Sequence[str]) -> ConceptsConfig:
+    """The config of listing what is trained and imported."""
+    typed = split_arguments(arguments)
+    _check_keys(CONCEPTS, typed)
+    return build(ConceptsConfig, typed)
+
+
+def read_inspect(arguments: Sequence[str]) -> InspectConfig:
+    """The config of telling about one file."""
+    file, others = take_first(arguments, "file to inspect")
+    typed = split_arguments(others)
+    _check_keys(INSPECT, typed)
+    return build(InspectConfig, typed | {"file": from_home(file)})
+
+
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
     """What the config files say for `chosen` groups; a model's own sections come last."""
     content, choice_of = compose_groups(shape.config, chosen)
@@ -363,9 +409,11 @@ def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _chosen(shape: Shape, typed: Mapping[str, str]) -> dict[str, str]:
-    """The groups that were chosen; a base that is given by its path begins as Stable Diffusion."""
+    """The groups that were chosen; a base that is given by its path begins as its family does."""
     chosen = {group: typed[group] for group in shape.groups if group in typed}
-    return {"model": "sd15", **chosen} if "model.path" in typed else chosen
+    if "model.path" not in typed or "model" in chosen:
+        return chosen
+    return {"model": config_for(family_at(str(from_home(typed["model.path"])))), **chosen}
 
 
 def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) -> None:
@@ -374,7 +422,7 @@ def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) 
         section, _, last = name.rpartition(".")
         if name.partition(".")[0] in shape.named:  # whose names may hold dots
             section, _, last = name.partition(".")
-        if name in shape.groups:
+        if name in shape.groups or name in shape.before:
             continue
         value: object = text
         if section == "trainer":

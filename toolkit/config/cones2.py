@@ -24,19 +24,12 @@ class Cones2Config(LearningConfig):
     """Of holding the encoding of the text's beginning where it was."""
     rest_weight: float = 1e-3
     """Of holding the encoding behind the class word where it was."""
-    max_gradient_norm: float = 1.0
-    """Gradients are clipped to it, where trainer.gradient_clip_val says nothing."""
+    max_grad_norm: float | None = 1.0
     checkpoint_every_steps: int = 500
     sample_every_steps: int = 1000
     random_crop: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            "learning_rate",
-            "weight_decay",
-            "start_weight",
-            "rest_weight",
-            "max_gradient_norm",
-        ):
+        for name in ("learning_rate", "weight_decay", "start_weight", "rest_weight"):
             at_least(f"training.{name}", getattr(self, name), 0)

@@ -34,8 +34,10 @@ def describe(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
 
 def describe_groups(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
     """The groups that a command takes, with their choices."""
+    if not shape.groups:
+        return "Groups: none"
     _, taken = compose_groups(shape.config, {})
-    listed = [*shape.groups, *(["layout"] if "layout" in shape.own else [])]
+    listed = [*shape.groups, *(["layout"] if "layout" in shape.own else []), *shape.before]
     lines = ["Groups: group=name takes configs/group/name.yaml, from ./configs first"]
     for group in listed:
         marks = {(typed or {}).get(group): " (chosen)", taken.get(group): " (default)"}
@@ -69,7 +71,7 @@ def _keys(shape: Shape, typed: Mapping[str, str], content: Mapping[str, Any]) ->
 def _of_method(content: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the method that was chosen, with what its preset makes of them."""
     method = build_method(content["method"])
-    settings = record_of(method)
+    settings = {**record_of(method), **asdict(method)}
     if isinstance(method, LoraComposer):
         settings["preset"] = content["method"].get("preset") or Preset.PUBLISHED
     return {f"method.{name}": value for name, value in settings.items()}
@@ -82,6 +84,8 @@ def _of_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(content: Mapping[str, Any]) -> str:
+    if "name" not in content["model"]:
+        return "the command"
     named = [f"model={content['model']['name']}"]
     if content.get("recipe") not in (None, ED_LORA):
         named.append(f"recipe={content['recipe']}")

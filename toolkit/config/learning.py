@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from toolkit.config.limits import LARGEST_SEED, MOST_STEPS, at_least, between
+from toolkit.config.limits import LARGEST_SEED, MOST_STEPS, above, at_least, between
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class LearningConfig:
     """By how much buckets may enlarge an image at most; 1: not at all."""
     cache: Literal["memory", "disk"] = "memory"
     """Where encoded images are kept; disk keeps them for the next training too."""
+    max_grad_norm: float | None = None
+    """Scale gradients down to this norm; null: never."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every_steps"):
@@ -45,3 +47,5 @@ class LearningConfig:
         at_least("training.sample_every_steps", self.sample_every_steps, 0)
         between("training.seed", self.seed, 0, LARGEST_SEED)
         at_least("training.max_upscale", self.max_upscale, 1)
+        if self.max_grad_norm is not None:
+            above("training.max_grad_norm", self.max_grad_norm, 0)

@@ -13,6 +13,12 @@ def at_least(key: str, value: float, least: float) -> None:
         raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
 
 
+def above(key: str, value: float, limit: float) -> None:
+    """key: as it is typed; its last part is the field."""
+    if not value > limit:
+        raise InputError(f"{key} must be above {limit:g}, got {value}", key.split(".")[-1])
+
+
 def between(key: str, value: int, least: int, most: int) -> None:
     """key: as it is typed; its last part is the field."""
     if not least <= value <= most:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import toolkit
+from toolkit.backbones.families import SD2, SDXL
 from toolkit.concept.stored import ED_LORA
 from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError, shortened
@@ -106,6 +107,11 @@ def _exists(path: Path) -> bool:
     with suppress(OSError):
         return path.exists()
     return False
+
+
+def config_for(family: str | None) -> str:
+    """The config of `configs/model` that a base of a family begins as; None: of an unknown one."""
+    return {SD2: "sd21", SDXL: "sdxl"}.get(family or "", "sd15")
 
 
 def base_name(path: str) -> str:

@@ -409,6 +409,19 @@ class ExportConfig(Folders):
 
 
 @dataclass(frozen=True)
+class ConceptsConfig(Folders):
+    """What `toolkit concepts` does."""
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """What `toolkit inspect` does."""
+
+    file: Path
+    """The file to tell about."""
+
+
+@dataclass(frozen=True)
 class FusionConfig:
     """Mix-of-Show's gradient fusion. The defaults are its main branch's, but for the solver."""
 
@@ -469,9 +482,39 @@ class UiConfig(Folders):
     """The page's port; 0: any that is free."""
 
     def __post_init__(self) -> None:
-        _between("port", self.port, 0, 65535)
-        if not self.host or not all(c.isalnum() or c in ".:-" for c in self.host):
-            raise InputError(f"host={shortened(self.host)}: give an address, as 0.0.0.0", "host")
+        _check_address(self.host, self.port)
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """What `toolkit rate` does."""
+
+    model: ModelConfig
+    methods: tuple[str, ...]
+    """Whose pictures are shown."""
+    layouts: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    """Where the page is served; another than this machine alone needs the token that is printed."""
+    port: int = 8766
+    """The page's port; 0: any that is free."""
+    resamples: int = 2000
+    """Bootstrap resamples of each interval."""
+    output_dir: Path = Path("outputs")
+    """Where the pictures are, and the answers go."""
+
+    def __post_init__(self) -> None:
+        _check_address(self.host, self.port)
+        _at_least("resamples", self.resamples, 1)
+        if len(self.methods) < 2:
+            raise InputError(
+                "methods=: name at least two, to be held against each other", "methods"
+            )
+
+
+def _check_address(host: str, port: int) -> None:
+    _between("port", port, 0, 65535)
+    if not host or not all(c.isalnum() or c in ".:-" for c in host):
+        raise InputError(f"host={shortened(host)}: give an address, as 0.0.0.0", "host")
 
 
 def _check_not_tensorboard(logger: LoggerConfig) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from toolkit.concept.stored import ED_LORA
 from toolkit.config.learning import LearningConfig
-from toolkit.config.limits import MOST_STEPS, at_least, between, share
+from toolkit.config.limits import MOST_STEPS, above, at_least, between, share
 from toolkit.errors import InputError
 
 
@@ -47,6 +47,34 @@ class TrainingConfig(LearningConfig):
     """A folder of pictures of the class word, or how many the base makes itself; null: none."""
     prior_weight: float = 1.0
     """Of the loss on those pictures."""
+    optimizer: Literal[
+        "adam", "adamw", "adamw8bit", "prodigy", "adafactor", "schedulefree", "lion"
+    ] = "adam"
+    """What turns gradients into steps; adam is the recipe's."""
+    weight_decay: float | None = None
+    """Of the optimiser; null: its package's own default."""
+    schedule: (
+        Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant"] | None
+    ) = None
+    """How the rates go on, by diffusers' names; null: linear to 0 at the last step."""
+    warmup_steps: int = 0
+    """Steps in which the rates rise from 0."""
+    learning_rate_self_attention: float | None = None
+    """Of the U-Net's self-attention; null: learning_rate_unet."""
+    learning_rate_cross_attention: float | None = None
+    """Of the U-Net's cross-attention; null: learning_rate_unet."""
+    lora_plus_ratio: float = 1.0
+    """The rate of a LoRA's up halves over that of its down halves (LoRA+; 16 is usual)."""
+    rank_text_encoder: int | None = None
+    """Of the text encoder's LoRA; null: rank."""
+    rank_self_attention: int | None = None
+    """Of the LoRA of the U-Net's self-attention; null: rank."""
+    rank_cross_attention: int | None = None
+    """Of the LoRA of the U-Net's cross-attention; null: rank."""
+    min_snr_gamma: float | None = None
+    """Weight the loss by Min-SNR with this gamma (5 is usual); null: every timestep alike."""
+    ema_decay: float = 0.0
+    """Write a running average of what trains, with this decay; 0: what trains itself."""
     validation: float = 0.0
     """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
     validate_every_steps: int | None = None
@@ -72,7 +100,48 @@ class TrainingConfig(LearningConfig):
         ):
             at_least(f"training.{name}", getattr(self, name), 0)
         share("training.caption_dropout", self.caption_dropout, 1)
+        self._check_optimisation()
         self._check_validation()
+
+    def _check_optimisation(self) -> None:
+        share("training.ema_decay", self.ema_decay, 0.999999)
+        for name in (
+            "weight_decay",
+            "warmup_steps",
+            "learning_rate_self_attention",
+            "learning_rate_cross_attention",
+        ):
+            if getattr(self, name) is not None:
+                at_least(f"training.{name}", getattr(self, name), 0)
+        for name in ("rank_text_encoder", "rank_self_attention", "rank_cross_attention"):
+            if getattr(self, name) is not None:
+                between(f"training.{name}", getattr(self, name), 1, 4096)
+        above("training.lora_plus_ratio", self.lora_plus_ratio, 0)
+        if self.min_snr_gamma is not None:
+            above("training.min_snr_gamma", self.min_snr_gamma, 0)
+        if self.optimizer == "adam" and self.weight_decay:
+            raise InputError(
+                "training.weight_decay is for training.optimizer=adamw", "weight_decay"
+            )
+        if self.optimizer == "prodigy" and self.lora_plus_ratio != 1:
+            raise InputError(
+                "training.optimizer=prodigy has one rate for all: leave training.lora_plus_ratio",
+                "lora_plus_ratio",
+            )
+        if self.optimizer == "schedulefree" and self.schedule not in (None, "constant"):
+            raise InputError(
+                f"training.optimizer=schedulefree takes no training.schedule={self.schedule}",
+                "schedule",
+            )
+        if not (self.learning_rate_embeddings or any(self.learning_rates)):
+            raise InputError("every training.learning_rate_... is 0: nothing would be learned")
+
+    @property
+    def learning_rates(self) -> tuple[float, float, float]:
+        """Of the LoRA on the text encoder, on self-attention and on cross-attention."""
+        own = (self.learning_rate_self_attention, self.learning_rate_cross_attention)
+        of_self, of_cross = (self.learning_rate_unet if rate is None else rate for rate in own)
+        return self.learning_rate_text_encoder, of_self, of_cross
 
     def _check_validation(self) -> None:
         share("training.validation", self.validation, 0.5)

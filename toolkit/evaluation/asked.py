@@ -30,9 +30,10 @@ def check_asked(config: EvaluateConfig) -> Asked:
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    methods = config.methods or (PromptOnly("prompt_only"),)  # pictures alone: no method is asked
-    compositions = replace(config, methods=methods).compositions
-    asked, *_ = [asked_to_compose(one) for one in compositions]
+    methods = config.methods or (PromptOnly(),)  # pictures alone: no method is asked
+    asked, *_ = [asked_to_compose(one) for one in replace(config, methods=methods).compositions]
+    named = {name for layout in asked.usable for name in layout.concepts}  # no fusions of them
+    asked.files = {name: file for name, file in asked.files.items() if name in named}
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):

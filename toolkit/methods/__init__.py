@@ -1,6 +1,6 @@
 """One file for each method, and the formulas that they share."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from toolkit.methods.cones2 import Cones2
@@ -33,9 +33,16 @@ KINDS: dict[str, type[Method]] = {
 
 
 def record_of(method: Method) -> dict[str, Any]:
-    """What a picture's record keeps of the method that made it: its kind, and every setting."""
+    """What a picture's record keeps of the method that made it: its kind, and every setting.
+
+    Keys that came later (`method.ADDED`) stand in it where they are not at their default.
+    """
     kind = next(name for name, made in KINDS.items() if type(method) is made)
-    return {"sampler": kind, **asdict(method)}
+    settings = asdict(method)
+    for key in fields(method):
+        if "added" in key.metadata and settings[key.name] == key.default:
+            del settings[key.name]
+    return {"sampler": kind, **settings}
 
 
 __all__ = [

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from toolkit.concept.stored import ED_LORA
 
+ADDED = {"added": True}
+"""Metadata of a key that came later: at its default, a picture's record is without it.
+
+So a picture that was made before there was such a key is not made again.
+"""
+
 if TYPE_CHECKING:
     from torch import Tensor
 

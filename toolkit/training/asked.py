@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
-from toolkit.text.dataclass_values import default_of
 from toolkit.text.wording import counted
 from toolkit.training.concept_folder import (
     ConceptFolder,
@@ -31,13 +30,18 @@ from toolkit.training.prior_asked import prior_images, wanted_number, wanted_pri
 logger = logging.getLogger(__name__)
 
 _NO_EFFECT = {"cache", "checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_PACKAGES = {
+    "adamw8bit": "bitsandbytes",
+    "prodigy": "prodigyopt",
+    "schedulefree": "schedulefree",
+    "lion": "lion_pytorch",
+}
 _ALWAYS_RECORDED = {
     "steps", "batch_size", "learning_rate_text_encoder", "learning_rate_unet",
     "learning_rate_embeddings", "rank", "noise_offset", "seed", "mask_loss",
     "attention_regularisation", "max_embedding_norm", "skip_unreadable", "random_crop", "mirror",
-    "learning_rate", "weight_decay", "start_weight", "rest_weight", "max_gradient_norm",
 }  # fmt: skip
-"""What the first concept files record; keys that came later stand there where they are not at their
+"""What an ED-LoRA's first files record. Its later keys stand there where they are not at their
 default, so that a concept that was trained before they came is known to be trained as is asked."""
 
 
@@ -62,6 +66,12 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
             "logger=tensorboard needs the package tensorboard: "
             "pip install 'lora-composer-toolkit[tensorboard]'"
         )
+    if isinstance(config.training, TrainingConfig):
+        _check_optimiser(config.training.optimizer)
+    if config.training.max_grad_norm is not None and (
+        config.trainer.arguments.get("gradient_clip_val") is not None
+    ):
+        raise InputError("training.max_grad_norm is trainer.gradient_clip_val: give one of them")
     _check_prompts(config.training.sample_prompts, config.concept.name)
     model = config.model
     check_local(model.path)
@@ -106,7 +116,9 @@ def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
         return None
     if config.logger.kind == "wandb":  # whose settings are checked first
         return None
-    circumstances = Circumstances(dtype=model.dtype or "float32")
+    circumstances = Circumstances(
+        dtype=model.dtype or "float32", gradient_clip_val=config.training.max_grad_norm
+    )
     identity = configuration.identity(model.name, circumstances.dtype, model.overrides)
     file = concept_file(config)
     if identity is None or not file.is_file():
@@ -150,11 +162,12 @@ def settings_of(
     images: Sequence[ConceptImage],
 ) -> dict[str, str]:
     """Everything the result depends on, for the record and to tell whether it must be made anew."""
-    defaults = {field.name: default_of(field) for field in fields(config.training)}
+    defaults = asdict(TrainingConfig()) if config.training.recipe == ED_LORA else {}
     chosen = {
         key: value
         for key, value in asdict(config.training).items()
-        if key in _ALWAYS_RECORDED or (key not in _NO_EFFECT and value != defaults[key])
+        if key in _ALWAYS_RECORDED
+        or (key not in _NO_EFFECT and not (key in defaults and value == defaults[key]))
     }
     chosen |= {
         "class_word": config.concept.class_word,
@@ -193,6 +206,16 @@ def _digest(images: Sequence[ConceptImage], lines: bool) -> str:
         for image in images
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _check_optimiser(optimizer: str) -> None:
+    package = _PACKAGES.get(optimizer)
+    if package and find_spec(package) is None:
+        raise InputError(
+            f"training.optimizer={optimizer} needs the package {package}: "
+            "pip install 'lora-composer-toolkit[optimizers]'",
+            "training.optimizer",
+        )
 
 
 def _reads_lines(config: TrainConfig) -> bool:

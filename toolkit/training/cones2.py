@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from toolkit.backbones import Base, Encodings, Part
 from toolkit.backbones.families import two_text_encoders
@@ -103,16 +101,6 @@ class Cones2Training(Learner):
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
         )
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip as the recipe says, where the Trainer was told nothing."""
-        limit: Any = gradient_clip_val or self.options.max_gradient_norm
-        self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
 
     @torch.no_grad()
     def heard(self, prompt: str) -> Encodings:

@@ -1,10 +1,12 @@
 """What every recipe's training has: the base it sees, its checkpoints, what it says by now."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from lightning import LightningModule
+from torch import Tensor
 from torch.optim import Optimizer
 
 from toolkit.backbones import Base, Encodings
@@ -39,9 +41,21 @@ class Learner(LightningModule):
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""
 
-    def rates(self, optimizer: Optimizer) -> dict[str, float]:
+    def measured_rates(self, optimizer: Optimizer) -> dict[str, float]:
         """Learning rates to be measured, by name."""
         return {}
+
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Hold the weights that would be written now, for the length of the block."""
+        yield
+
+    def hold_written(self, best: Mapping[str, Tensor] | None) -> None:
+        """Hold the weights that are written, once training is over.
+
+        best: those that validation found, by name; None: those of the last step.
+        """
+        return
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen base out of the file, and say what it was trained with."""

@@ -25,7 +25,7 @@ def measured(
 ) -> dict[str, float]:
     """What the step that just ended has logged, learning rates, and what validation measured."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    values |= training.rates(trainer.optimizers[0])
+    values |= training.measured_rates(trainer.optimizers[0])
     if validation is not None and validation.curve[-1].step == trainer.global_step:
         values["held_out_loss"] = validation.curve[-1].held_out
         values["trained_loss"] = validation.curve[-1].trained

@@ -76,6 +76,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         max_steps=options.steps,
         default_root_dir=folder,
         callbacks=_callbacks(config, folder, validation),
+        **({} if options.max_grad_norm is None else {"gradient_clip_val": options.max_grad_norm}),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
@@ -95,7 +96,8 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
         if validation is not None:
-            validation.conclude(training)
+            validation.conclude(options.steps)
+        training.hold_written(validation.best if validation and validation.keep else None)
         if trainer.is_global_zero:
             learned = training.concept(concept.class_word)
             save_concept(replace(learned, images=from_anywhere(concept.images)), file)

@@ -50,7 +50,7 @@ class SampleGrids(EveryStep):
     def pictures(self, training: Learner, prompt: str) -> Tensor:
         """(seeds, 3, height, width) in 0..1."""
         base = training.base
-        with torch.autocast(base.device.type, enabled=False):
+        with training.as_written(), torch.autocast(base.device.type, enabled=False):
             latents = sample(
                 base,
                 training.heard(prompt),

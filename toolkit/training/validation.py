@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from toolkit.training.every_step import EveryStep
@@ -82,18 +83,14 @@ class Validation(EveryStep):
         losses = [*self._losses(training)] if trainer.is_global_zero else []
         self.curve.append(Measured(step, *trainer.strategy.broadcast(losses)))
         if self.keep and lowest(self.curve) is self.curve[-1]:
-            self.best = training.trained_weights()
+            self.best = training.written_weights()
         if trainer.is_global_zero:
             write_table(self.curve, self.folder / "losses.csv")
             write_figure(self.curve, training.name, self.folder / "losses.png")
 
-    def conclude(self, training: Learner) -> None:
-        """Say what the curve said, and put the best weights in place if they are wanted."""
-        assert isinstance(training, ConceptTraining)
-        if self.keep:
-            training.take_weights(self.best)
-        if training.global_rank == 0:
-            logger.info("%s", told(self.curve, training.steps, self.keep))
+    def conclude(self, steps: int) -> None:
+        """Say what the curve said."""
+        rank_zero_only(logger.info)("%s", told(self.curve, steps, self.keep))
 
     @torch.no_grad()
     def _losses(self, training: ConceptTraining) -> Iterator[float]:
@@ -105,7 +102,7 @@ class Validation(EveryStep):
         sides.append((self.trained, as_they_are(self.trained)))
         draws = max(FEWEST_DRAWS, len(sides[0][1]))
         device = training.base.device
-        with torch.autocast(device.type, enabled=False):
+        with training.as_written(), torch.autocast(device.type, enabled=False):
             for images, shown in sides:
                 errors = [
                     training.errors(batch.to(device), training.prompts(batch)).cpu()
