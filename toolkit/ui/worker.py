@@ -87,7 +87,7 @@ def work(jobs: Connection, side: Connection, model: ModelConfig) -> None:
             task: Task = jobs.recv()
             jobs.send(_done(task, jobs, loaded, heard))
         except (EOFError, OSError):
-            return
+            os._exit(0)  # the server is gone; torch's threads would grumble at Python's own end
 
 
 def _done(task: Task, jobs: Connection, loaded: "Future[Maker]", heard: _Heard) -> Ended:
