@@ -198,14 +198,14 @@ def test_a_commands_help_lists_choices_keys_and_an_example(
     assert cli.main([command, "--help"]) == 0
     shown = capsys.readouterr().out
     words = [f"toolkit {command} "]
-    without_a_base = ("concepts", "inspect")
+    groups = cli.COMMANDS[command].shape.groups
     if command != "inspect":
         words += ["output_dir=outputs"]
-    if command not in without_a_base:
+    if "model" in groups:
         words += ["mini (default), sd15", "model.gradient_checkpointing=false"]
-    if command not in (*without_a_base, "import", "export"):
+    if "trainer" in groups:
         words += ["num_nodes"]
-    if command not in (*without_a_base, "import", "export", "fuse"):
+    if command in ("train", "sample", "compose", "evaluate"):
         words += ["sampling.guidance_scale=4"]
     for word in words:
         assert word in shown
