@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backbones.source import check_local
-from toolkit.concept.stored import concept_path
+from toolkit.concept.stored import CONES2, concept_path, recipe_in
 from toolkit.config.schema import ExportConfig, ImportConfig
 from toolkit.errors import InputError
 from toolkit.files import check_writable
@@ -28,6 +28,11 @@ def check_import(config: ImportConfig) -> Path:
     path = concept_path(config.concepts_folder, config.model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
+    if recipe_in(config.file) == CONES2:
+        raise InputError(
+            f"{config.file} is a Cones 2 concept: put it into {path.parent / CONES2}, or name the "
+            "file in a layout"
+        )
     check_writable(path.parent)
     check_local(config.model.path)
     return path
@@ -37,6 +42,12 @@ def check_export(config: ExportConfig) -> Path:
     """Where the concept is kept. Raises InputError when it is not there."""
     path = concept_path(config.concepts_folder, config.model.name, config.concept)
     check_writable(config.target.parent, "output_dir" if config.to is None else "to")
+    other = concept_path(config.concepts_folder, config.model.name, config.concept, CONES2)
+    if not path.is_file() and other.is_file():
+        raise InputError(
+            f"{config.concept} was trained by recipe=cones2 only, which other programs' formats "
+            "cannot hold; train it without recipe=cones2 to export it"
+        )
     if not path.is_file():
         raise InputError(f"no concept file {path}")
     return path

@@ -12,7 +12,7 @@ from pathlib import Path
 from toolkit.backbones.families import SUPPORTED, family_in, family_of, is_lora, whole_part
 from toolkit.backbones.unet.map_kinds import map_kind, text_width
 from toolkit.concept.header import Header, read_header
-from toolkit.concept.stored import FORMAT
+from toolkit.concept.stored import CONES2, FORMAT, RECIPE, RESIDUAL
 from toolkit.files import sha256_of
 from toolkit.text.wording import counted, listed
 
@@ -50,6 +50,8 @@ def inspect_file(path: Path) -> Facts:
 
 def kind_of_concept(header: Header) -> str:
     """What a concept file holds."""
+    if header.metadata.get(RECIPE) == CONES2:
+        return "Cones 2"
     tokens = header.shapes.get("token_embeddings", (0,))[0]
     has_maps = any(".lora_A." in name for name in header.shapes)
     if not has_maps:
@@ -83,6 +85,9 @@ def _of_concept(header: Header) -> Facts:
     if tokens:
         words = counted(tokens, "word")
         facts.append(("embeddings", f"{words}, {counted(layers, 'layer')} of {width} values"))
+    if RESIDUAL in header.shapes:
+        vectors, each = (*header.shapes[RESIDUAL], 0, 0)[:2]
+        facts.append(("residual", f"{counted(vectors, 'vector')} of {each} values"))
     if settings:
         steps = settings.get("steps", "?")
         size = f"{settings.get('width', '?')} x {settings.get('height', '?')}"

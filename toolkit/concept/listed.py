@@ -5,7 +5,7 @@ from pathlib import Path
 
 from toolkit.concept.header import read_header
 from toolkit.concept.inspected import called_by, kind_of_concept, settings_in
-from toolkit.concept.stored import FORMAT
+from toolkit.concept.stored import CONES2, FORMAT
 from toolkit.errors import InputError
 
 COLUMNS = ("concept", "base", "kind", "rank", "steps", "trigger", "MB", "picture")
@@ -16,7 +16,8 @@ def concepts_in(folder: Path, runs: Path) -> list[tuple[str, ...]]:
 
     runs: where trainings leave their grids of samples.
     """
-    return [_row(path, runs) for path in sorted(folder.glob("*/*.safetensors"))]
+    paths = [*folder.glob("*/*.safetensors"), *folder.glob(f"*/{CONES2}/*.safetensors")]
+    return [_row(path, path.relative_to(folder).parent, runs) for path in sorted(paths)]
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -29,8 +30,9 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def _row(path: Path, runs: Path) -> tuple[str, ...]:
-    name, base = path.stem, path.parent.name
+def _row(path: Path, place: Path, runs: Path) -> tuple[str, ...]:
+    """place: the folder of its base and recipe, as concepts and trainings have it."""
+    name, base = path.stem, place.parts[0]
     size = f"{path.stat().st_size / 1e6:.1f}"
     try:
         header = read_header(path)
@@ -40,7 +42,7 @@ def _row(path: Path, runs: Path) -> tuple[str, ...]:
         return (name, base, "no concept: toolkit import reads it", "-", "-", "-", size, "-")
     settings = settings_in(header.metadata)
     origin = "trained" if settings else "imported"
-    grids = sorted((runs / "train" / base / name / "samples").glob("step_*.png"))
+    grids = sorted((runs / "train" / place / name / "samples").glob("step_*.png"))
     return (
         name,
         base,

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 from toolkit.batch.asked import composition_folder
 from toolkit.batch.journal import Item, error_of, read_entry
-from toolkit.concept.stored import concept_path
+from toolkit.concept.stored import concept_path, images_in
 from toolkit.config.arguments import seeds
 from toolkit.config.commands import read_evaluate
-from toolkit.config.lookup import training_arguments
+from toolkit.config.lookup import images_of, training_arguments
 from toolkit.config.protocol import Protocol, Row, Setting, Style, read_protocol
 from toolkit.config.schema import ComposeConfig, EvaluateConfig
 from toolkit.errors import InputError
-from toolkit.evaluation.asked import check_asked, images_of
+from toolkit.evaluation.asked import check_asked
 from toolkit.files import whole_file
 from toolkit.layout.files import read_lines
 from toolkit.layout.layout import Layout
@@ -262,7 +262,7 @@ def _missing_fusions(plan: Plan, style: Style) -> Iterator[str]:
 
 def _has_images(name: str, file: Path) -> bool:
     try:
-        images_of(name, file)
+        images_of(name, images_in(file))
     except InputError:
         return False
     return True

@@ -3,6 +3,7 @@
 from dataclasses import asdict, fields
 from typing import Any
 
+from toolkit.methods.cones2 import Cones2
 from toolkit.methods.empty_scene import EmptyScene
 from toolkit.methods.lora_composer import PRESETS, LoraComposer, Preset
 from toolkit.methods.lora_composite import LoraComposite
@@ -10,6 +11,7 @@ from toolkit.methods.lora_switch import LoraSwitch
 from toolkit.methods.merge import Merge
 from toolkit.methods.method import Method, Process
 from toolkit.methods.mix_of_show import MixOfShow
+from toolkit.methods.paint_by_example import PaintByExample
 from toolkit.methods.prompt_only import PromptOnly
 from toolkit.methods.regional_prompt import RegionalPrompt
 from toolkit.methods.regional_tokens import RegionalTokens
@@ -21,6 +23,8 @@ KINDS: dict[str, type[Method]] = {
     "lora_switch": LoraSwitch,
     "lora_composite": LoraComposite,
     "mix_of_show": MixOfShow,
+    "cones2": Cones2,
+    "paint_by_example": PaintByExample,
     "regional_prompt": RegionalPrompt,
     "regional_tokens": RegionalTokens,
     "empty_scene": EmptyScene,

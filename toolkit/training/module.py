@@ -6,15 +6,16 @@ from functools import reduce
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from toolkit.backbones import Base, CrossAttentionMaps, Encodings, Part, Place, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import RunError
 from toolkit.training.data import TrainingBatch
 from toolkit.training.ed_lora import export_concept, token_names
+from toolkit.training.learner import Learner
 from toolkit.training.loss import attention_loss, masked_mse, mean_norm, min_snr_weight
 from toolkit.training.optimisers import (
     AS_PUBLISHED,
@@ -27,7 +28,7 @@ from toolkit.training.optimisers import (
 )
 
 
-class ConceptTraining(LightningModule):
+class ConceptTraining(Learner):
     """One concept's training: the base with a LoRA injected, and the concept's embeddings.
 
     To be used under the base's `lora_injected` and `heard_by_layer`, fit and export alike.
@@ -35,6 +36,8 @@ class ConceptTraining(LightningModule):
         (2, layers, width) to start from. max_embedding_norm: see `mean_norm`; None: no limit.
     recorder: collects the maps for the attention regulariser; None when its weight is 0.
     """
+
+    measures = ("loss", "embedding_norm", "learning_rate_unet")
 
     def __init__(
         self,
@@ -52,15 +55,9 @@ class ConceptTraining(LightningModule):
         min_snr_gamma: float | None = None,
         ema_decay: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.base = base
-        for network, module in base.networks.items():
-            self.add_module(network, module)
-        self.name = name
-        self.settings = dict(settings)
+        super().__init__(base, name, settings, steps)
         self.embeddings = nn.Parameter(embeddings[Part.TEXT_ENCODER])
         self.rates = rates
-        self.steps = steps
         self.mask_loss = mask_loss
         self.max_embedding_norm = max_embedding_norm
         self.attention_weight = attention_weight
@@ -71,10 +68,8 @@ class ConceptTraining(LightningModule):
         self.averages: dict[str, Tensor] = {}
         self.unchanging: dict[TokenisedPrompt, Encodings] = {}
         self.optimiser: Any = None
-        self.schedule = base.noise_schedule()
         for parameter in self._still():
             parameter.requires_grad_(False)
-        self.strict_loading = False  # a checkpoint holds only what trains
 
     @property
     def token_embeddings(self) -> dict[Part, Tensor]:
@@ -166,6 +161,10 @@ class ConceptTraining(LightningModule):
         written = caption.replace(f"<{self.name}>", " ".join(words))
         return self.base.tokenise(written, words)
 
+    def heard(self, prompt: str) -> Encodings:
+        """One prompt, as the concept's words are read by now."""
+        return self.base.encode_prompts([self.tokenise(prompt)], self.token_embeddings)
+
     def regularisation(
         self, maps: Tensor, prompts: Sequence[TokenisedPrompt], batch: TrainingBatch
     ) -> Tensor:
@@ -220,14 +219,18 @@ class ConceptTraining(LightningModule):
         self.averages = dict(checkpoint.get("averages", {}))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen base out of the file, and say what it was trained with."""
-        checkpoint["settings"] = self.settings
+        """Keep the averages too."""
+        super().on_save_checkpoint(checkpoint)
         if self.averages:
             checkpoint["averages"] = self.averages
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if name in trained
-        }
+
+    def measured_rates(self, optimizer: Optimizer) -> dict[str, float]:
+        """The U-Net's; of two, cross-attention's."""
+        groups = {group["name"]: group for group in optimizer.param_groups}
+        places = ("unet", "cross_attention", "self_attention")
+        unet = next((groups[place] for place in places if place in groups), {"lr": 0.0})
+        rate = unet["lr"] * unet.get("d", 1.0)  # d: the rate Prodigy found
+        return {"learning_rate_unet": rate}
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
@@ -256,6 +259,10 @@ class ConceptTraining(LightningModule):
         """A copy of the weights that would be written now, by name, on the CPU."""
         with self.as_written():
             return {name: value.detach().cpu().clone() for name, value in self._trained()}
+
+    def hold_written(self, best: Mapping[str, Tensor] | None) -> None:
+        """Train on no more: hold the weights that are written, or the best ones."""
+        self.take_weights(self.written_weights() if best is None else best)
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Put `weights` in the place of those that train."""

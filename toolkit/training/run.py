@@ -10,7 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.backbones import Base, CrossAttentionMaps, Place, load_base
+from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import check_memory
 from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig, TrainingConfig
@@ -33,11 +33,11 @@ from toolkit.training.captions import of_class_word
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
 from toolkit.training.data import ConceptData, Draws
-from toolkit.training.ed_lora import initial_embeddings
+from toolkit.training.learner import Learner
 from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
-from toolkit.training.module import ConceptTraining
-from toolkit.training.optimisers import LearningRates, Optimisation
 from toolkit.training.prior import pictures_of_class
+from toolkit.training.prior_asked import wanted_prior
+from toolkit.training.recipes import LEARNERS, learner_of
 from toolkit.training.sample_grids import SampleGrids
 from toolkit.training.shown import what_is_shown
 from toolkit.training.validation import Validation
@@ -67,11 +67,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     checked = check(config)
     given = check_asked(config) if given is None else given
     tell(given)
-    images = given.images
-    if options.captions == "class_word":
-        images = tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
-    elif not options.caption_lines:
-        images = tuple(replace(one, lines=()) for one in images)
+    images = _told(config, given.images)
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
@@ -87,37 +83,11 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     if is_trained(file, settings):
         tell_trained(file)
         return file
-    pictures = () if options.prior is None else pictures_of_class(config, base)
-    recorder = None
-    if options.attention_regularisation > 0:
-        recorder = CrossAttentionMaps(base.guidance_downscale)
-    generator = torch.Generator("cpu").manual_seed(options.seed)
-    embeddings = initial_embeddings(base, concept.class_word, generator)
-    with (
-        base.lora_injected(options.rank, generator, _ranks(options)),
-        base.heard_by_layer(recorder),
-    ):
-        training = ConceptTraining(
-            base,
-            concept.name,
-            settings,
-            embeddings,
-            _learning_rates(options),
-            options.steps,
-            mask_loss=options.mask_loss,
-            max_embedding_norm=options.max_embedding_norm,
-            attention_weight=options.attention_regularisation,
-            recorder=recorder,
-            optimisation=Optimisation(
-                options.optimizer, options.schedule, options.warmup_steps, options.weight_decay
-            ),
-            min_snr_gamma=options.min_snr_gamma,
-            ema_decay=options.ema_decay,
-        )
-        _check_captions(training, images)
+    pictures = () if wanted_prior(config) is None else pictures_of_class(config, base)
+    with learner_of(config, base, settings, images) as training:
         logger.info("%s", _plan(config, trainer, checked.precision, images))
-        timesteps = training.schedule.timesteps
-        draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
+        offset = options.noise_offset if isinstance(options, TrainingConfig) else 0.0
+        draws = Draws(options.seed, options.batch_size, offset, training.schedule.timesteps)
         shown, held_out = what_is_shown(config, base, images, folder, pictures)
         if validation is not None:
             validation.held_out, validation.trained = held_out, shown.images
@@ -127,12 +97,21 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
             raise _ended_early(trainer, options.steps, file)
         if validation is not None:
             validation.conclude(options.steps)
-        weights = training.written_weights()
-        training.take_weights(validation.best if validation and validation.keep else weights)
+        training.hold_written(validation.best if validation and validation.keep else None)
         if trainer.is_global_zero:
             learned = training.concept(concept.class_word)
             save_concept(replace(learned, images=from_anywhere(concept.images)), file)
     return file
+
+
+def _told(config: TrainConfig, images: Sequence[ConceptImage]) -> tuple[ConceptImage, ...]:
+    """The images with the captions that this training reads."""
+    concept, options = config.concept, config.training
+    if isinstance(options, TrainingConfig) and options.captions == "class_word":
+        return tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
+    if isinstance(options, TrainingConfig) and options.caption_lines:
+        return tuple(images)
+    return tuple(replace(one, lines=()) for one in images)
 
 
 def _plan(
@@ -146,7 +125,7 @@ def _plan(
         told_of(trainer, precision),
         f"{counted(options.steps, 'step')} of {counted(options.batch_size, 'image')}{each}",
     ]
-    if any(image.mask for image in images):
+    if isinstance(options, TrainingConfig) and any(image.mask for image in images):
         inside = "inside the masks" if options.mask_loss else "over the whole picture, masks or not"
         words.append(f"the loss taken {inside}")
     return ", ".join(words)
@@ -169,29 +148,9 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
     return base
 
 
-def _learning_rates(options: TrainingConfig) -> LearningRates:
-    text_encoder, self_attention, cross_attention = options.learning_rates
-    places = {
-        Place.TEXT_ENCODER: text_encoder,
-        Place.SELF_ATTENTION: self_attention,
-        Place.CROSS_ATTENTION: cross_attention,
-    }
-    return LearningRates(places, options.learning_rate_embeddings, options.lora_plus_ratio)
-
-
-def _ranks(options: TrainingConfig) -> dict[Place, int]:
-    """Of the places that have another rank than the rest."""
-    ranks = {
-        Place.TEXT_ENCODER: options.rank_text_encoder,
-        Place.SELF_ATTENTION: options.rank_self_attention,
-        Place.CROSS_ATTENTION: options.rank_cross_attention,
-    }
-    return {place: rank for place, rank in ranks.items() if rank is not None}
-
-
 def _validation(config: TrainConfig, folder: Path) -> Validation | None:
     options = config.training
-    if options.validation == 0:
+    if not isinstance(options, TrainingConfig) or options.validation == 0:
         return None
     every = options.validate_every_steps or max(options.steps // 20, 1)
     keep = options.keep == "best"
@@ -216,7 +175,8 @@ def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None)
         chosen.append(TimeLeft(f"train {name}"))
     chosen.append(TimeToCome(options.sample_every_steps))
     if config.logger.kind != "none":
-        chosen.append(Measurements(folder / "metrics.csv"))
+        measures = LEARNERS[options.recipe].measures
+        chosen.append(Measurements(folder / "metrics.csv", measures))
     if config.logger.kind == "wandb":
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
@@ -232,7 +192,7 @@ def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None)
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
-def _fit(trainer: Trainer, training: ConceptTraining, data: ConceptData, checkpoint: Path) -> None:
+def _fit(trainer: Trainer, training: Learner, data: ConceptData, checkpoint: Path) -> None:
     resume = checkpoint if _fits(checkpoint, training.settings) else None
     if resume:
         logger.info("going on from %s", resume)
@@ -305,17 +265,3 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
         return True
     logger.info("%s was made with other settings: training anew", checkpoint)
     return False
-
-
-def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
-    """Say which words do not fit into the text encoder's window; the concept must."""
-    for image in images:
-        for caption in image.lines or (image.caption,):
-            prompt = training.tokenise(caption)
-            if prompt.lost:
-                logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
-            if not prompt.concept_tokens:
-                raise InputError(
-                    f"caption of {image.path} is too long: <{training.name}> stands where the text "
-                    "encoder no longer reads; move it to the front"
-                )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from toolkit.training.every_step import EveryStep
 from toolkit.training.fixed_draws import FEWEST_DRAWS, as_they_are, batches, unseen_cuts
+from toolkit.training.learner import Learner
 from toolkit.training.loss_curve import (
     Measured,
     lowest,
@@ -71,7 +72,8 @@ class Validation(EveryStep):
             self.measure(trainer, pl_module, trainer.global_step)
         trainer.should_stop = trainer.should_stop or self.has_ended
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
+        assert isinstance(training, ConceptTraining)
         if step % self.every == 0 or step == trainer.max_steps:
             self.measure(trainer, training, step)
             trainer.should_stop = trainer.should_stop or self.has_ended

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolkit.config.schema import Folders
 from toolkit.errors import InputError
 from toolkit.names import check_name
+from toolkit.ui.methods import FILES
 from toolkit.ui.orders import Kind, Order, compose_arguments, folder_arguments
 from toolkit.ui.uploads import training_folder
 
@@ -113,6 +114,10 @@ class Training(BaseModel):
 def _key(name: str) -> str:
     if not re.fullmatch(r"[a-z_]+", name) or name == "name":
         raise InputError(f"switches: {name[:80]!r} is no setting of a method", "switches")
+    if name in FILES:
+        raise InputError(
+            f"switches: {name} names files: the page cannot; use toolkit compose", "switches"
+        )
     return name
 
 

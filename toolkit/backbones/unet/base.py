@@ -1,9 +1,10 @@
 """A Stable Diffusion model, frozen: what it is made of, and what it can be asked."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -362,6 +363,27 @@ class Base:
         distinct = list(dict.fromkeys(prompts))
         encodings = encode(self.readers, distinct, embeddings, self.transformers)
         return encodings.rows([distinct.index(prompt) for prompt in prompts]).to(self.dtype)
+
+    def trainable_text_encoder(self) -> nn.Module:
+        """A copy of the first text encoder in float32, all of whose parameters train."""
+        with self.lock:
+            own = copy.deepcopy(self.text_encoder)
+        return own.float().requires_grad_(True)
+
+    def encode_by(self, text_encoder: nn.Module | None, prompt: TokenisedPrompt) -> Tensor:
+        """(places, width) of a prompt, by a copy of the first text encoder; None: by its own."""
+        reader = self.readers[0]
+        if text_encoder is not None:
+            reader = replace(reader, network=cast("CLIPTextModel", text_encoder))
+        with self.lock:
+            said, _ = reader.read(reader.ids([prompt]), [prompt.end])
+        return said[0]
+
+    def mentions(self, word: str, prompt: TokenisedPrompt) -> list[tuple[int, ...]]:
+        """Each time that a prompt says `word`: the places of its tokens."""
+        from toolkit.backbones.unet import encoding
+
+        return encoding.places_of_words(word, prompt, self)
 
     def predict(
         self,

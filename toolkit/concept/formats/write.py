@@ -20,6 +20,7 @@ from toolkit.backbones.unet.names import (
 )
 from toolkit.concept.concept import Concept
 from toolkit.concept.formats.textual_inversion import embedding_beside
+from toolkit.errors import InputError
 from toolkit.files import whole_file
 
 _MIX_OF_SHOW = (Part.UNET, Part.TEXT_ENCODER)
@@ -39,7 +40,13 @@ def write_foreign(concept: Concept, format: str, path: Path) -> Written:
 
     diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
     over the layers. mix_of_show: everything, in one `.pth`.
+    Raises InputError for a concept that none of them can hold.
     """
+    if concept.residual is not None:
+        raise InputError(
+            f"{concept.name} is a Cones 2 concept: what it adds behind the text encoder has no "
+            "place in other programs' formats; train it without recipe=cones2 to export it"
+        )
     return _WRITERS[format](concept, path)
 
 
