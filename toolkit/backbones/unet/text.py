@@ -96,7 +96,8 @@ class TextReader:
             return hidden, None
         rows = torch.arange(len(ids), device=ids.device)
         at_end = output.last_hidden_state[rows, torch.tensor(ends, device=ids.device)]
-        return hidden, self.network.text_projection(at_end)
+        # as one place each, since a concept's change is of (rows, places, width)
+        return hidden, self.network.text_projection(at_end[:, None])[:, 0]
 
 
 def tokenise(
