@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def measured(trainer: Trainer, validation: Validation | None = None) -> dict[str, float]:
     """Loss, norm and learning rate of the step that just ended, and what validation measured."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    _, unet, _ = trainer.optimizers[0].param_groups
+    *_, unet, _ = trainer.optimizers[0].param_groups
     values["learning_rate_unet"] = unet["lr"]
     if validation is not None and validation.curve[-1].step == trainer.global_step:
         values["held_out_loss"] = validation.curve[-1].held_out

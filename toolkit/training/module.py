@@ -54,6 +54,8 @@ class ConceptTraining(LightningModule):
         self.name = name
         self.settings = dict(settings)
         self.embeddings = nn.Parameter(embeddings[Part.TEXT_ENCODER])
+        second = embeddings.get(Part.TEXT_ENCODER_2)
+        self.embeddings_2 = None if second is None else nn.Parameter(second)
         self.rates = rates
         self.steps = steps
         self.mask_loss = mask_loss
@@ -64,9 +66,12 @@ class ConceptTraining(LightningModule):
         self.strict_loading = False  # a checkpoint holds only what trains
 
     @property
-    def token_embeddings(self) -> dict[Part, Tensor]:
+    def token_embeddings(self) -> dict[Part, nn.Parameter]:
         """The embeddings as they are now, for each text encoder."""
-        return {Part.TEXT_ENCODER: self.embeddings}
+        first = {Part.TEXT_ENCODER: self.embeddings}
+        return (
+            first if self.embeddings_2 is None else first | {Part.TEXT_ENCODER_2: self.embeddings_2}
+        )
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
@@ -78,7 +83,8 @@ class ConceptTraining(LightningModule):
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
         if not any(prompt.concept_tokens for prompt in prompts):
-            loss = loss + 0 * self.embeddings.sum()  # processes that train together need a gradient
+            for embeddings in self.token_embeddings.values():
+                loss = loss + 0 * embeddings.sum()  # processes that train together need a gradient
         if not loss.isfinite():
             raise RunError(
                 f"the loss is not a number at step {self.global_step} of {self.steps}: lower the "
@@ -96,7 +102,9 @@ class ConceptTraining(LightningModule):
         """(n,) the loss of each picture of a batch, eq. 1."""
         noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
         wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
-        prediction = self.base.predict(noisy, batch.timesteps, self.encodings(prompts))
+        prediction = self.base.predict(
+            noisy, batch.timesteps, self.encodings(prompts), batch.framings
+        )
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
         return masked_mse(prediction, wanted, inside)
 
@@ -146,11 +154,15 @@ class ConceptTraining(LightningModule):
         return torch.stack(losses).mean() if losses else maps.new_zeros(())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Hold the embeddings still once they are long enough: Adam skips what has no gradient."""
-        norm = mean_norm(self.embeddings.detach())
-        self.log("embedding_norm", norm)
-        if self.max_embedding_norm is not None and norm >= self.max_embedding_norm:
-            self.embeddings.grad = None
+        """Hold the embeddings still once they are long enough: Adam skips what has no gradient.
+
+        Those of each text encoder by their own length; the first's is logged.
+        """
+        self.log("embedding_norm", mean_norm(self.embeddings.detach()))
+        for embeddings in self.token_embeddings.values():
+            norm = mean_norm(embeddings.detach())
+            if self.max_embedding_norm is not None and norm >= self.max_embedding_norm:
+                embeddings.grad = None
 
     def configure_optimizers(self) -> Any:
         """Adam, whose rates fall linearly to 0 at the last step."""
@@ -158,7 +170,8 @@ class ConceptTraining(LightningModule):
             {"params": _trained(network), "lr": self.rates.parts[part]}
             for part, network in self.base.parts.items()
         ]
-        groups.append({"params": [self.embeddings], "lr": self.rates.embeddings})
+        embeddings = list(self.token_embeddings.values())
+        groups.append({"params": embeddings, "lr": self.rates.embeddings})
         optimizer = torch.optim.Adam(groups)
         decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
 from toolkit.backbones.memory import check_memory
+from toolkit.backbones.unet.names import TEXT_PARTS
 from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig
 from toolkit.config.trainer_values import Work
@@ -99,7 +100,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
             embeddings,
             LearningRates(
                 {
-                    Part.TEXT_ENCODER: options.learning_rate_text_encoder,
+                    **dict.fromkeys(TEXT_PARTS, options.learning_rate_text_encoder),
                     Part.UNET: options.learning_rate_unet,
                 },
                 options.learning_rate_embeddings,
