@@ -11,7 +11,7 @@ from tiny_families import random_concept, write_sd2, write_xl
 from torch import Tensor
 
 from toolkit.backbones import Base, load_base
-from toolkit.backbones.unet.names import key_prefix
+from toolkit.backbones.unet.names import stored_name
 from toolkit.concept import Concept
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import LoraComposer, Method
@@ -61,7 +61,7 @@ def by_diffusers(
     if lora is not None:
         pipeline.load_lora_weights(
             {
-                f"{key_prefix(part)}{path}.{half}.weight": tensor
+                f"{stored_name(part, path)}.{half}.weight": tensor
                 for part, changes in lora.changes.items()
                 for path, pair in changes.items()
                 for half, tensor in (("lora_A", pair.down), ("lora_B", pair.up))

@@ -39,6 +39,7 @@ _FAMILIES = tuple((re.compile(pattern), family) for pattern, family in _BY_NAME)
 
 _BY_METADATA = (
     (r"xl", SDXL),
+    (r"sd_v1|stable-diffusion-v1", SD1),
     (r"flux", "Flux"),
     (r"sd3|stable-diffusion-3", "Stable Diffusion 3"),
     (r"sd_v2|stable-diffusion-v2", SD2),
@@ -48,6 +49,13 @@ _BY_METADATA = (
     (r"hunyuan", "Hunyuan"),
 )
 
+_ONE_TEXT_ENCODER = re.compile(  # its U-Net has four levels; Stable Diffusion XL's has three
+    r"^lora_te_|(down_blocks[._]0|up_blocks[._]3)[._]attentions"
+    r"|(input_blocks[._][12]|output_blocks[._]([6-9]|1[01]))[._]1[._]"
+)
+_HEARS = re.compile(
+    r"attn2[._](processor\.)?to_[kv](_lora|\.lora|\.lora_linear_layer)[._](down|A)\b"
+)
 _LORA = re.compile(
     r"(^|[._])lora[._]|[._](hada|lokr|oft|boft)_|\.(dora_scale|alpha|on_input)$|\.ia3_l"
 )
@@ -78,6 +86,16 @@ def family_in(metadata: Mapping[str, str]) -> str | None:
         for key in ("ss_base_model_version", "modelspec.architecture", "base_model")
     )
     return next((name for pattern, name in _BY_METADATA if re.search(pattern, told.lower())), None)
+
+
+def has_one_text_encoder(names: Collection[str]) -> bool:
+    """Whether tensors of a LoRA are for Stable Diffusion 1.x or 2.x, which have the same names."""
+    return any(_ONE_TEXT_ENCODER.search(name) for name in names)
+
+
+def hears_text(name: str) -> bool:
+    """Whether a tensor of a LoRA is the half that is given what the text encoders say."""
+    return _HEARS.search(name) is not None
 
 
 def is_lora(names: Collection[str]) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
-from toolkit.backbones.unet.names import key_prefix
+from toolkit.backbones.unet.names import path_of, stored_name
 from toolkit.concept.concept import Concept
 from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE, RESIDUAL
 from toolkit.errors import InputError
@@ -36,8 +36,8 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
     }
     for part, changes in concept.changes.items():
         for name, pair in changes.items():
-            tensors[f"{key_prefix(part)}{name}.lora_A.weight"] = pair.down
-            tensors[f"{key_prefix(part)}{name}.lora_B.weight"] = pair.up
+            tensors[f"{stored_name(part, name)}.lora_A.weight"] = pair.down
+            tensors[f"{stored_name(part, name)}.lora_B.weight"] = pair.up
     if concept.residual is not None:
         tensors[RESIDUAL] = concept.residual
     metadata = {
@@ -136,7 +136,7 @@ def _token_names(text: str) -> tuple[str, ...]:
 
 
 def _pairs(tensors: dict[str, Tensor], part: Part, path: Path) -> dict[str, LowRank]:
-    prefix = key_prefix(part)
+    prefix = f"{part}."
     sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if not name.startswith(prefix):
@@ -144,7 +144,7 @@ def _pairs(tensors: dict[str, Tensor], part: Part, path: Path) -> dict[str, LowR
         match = _PAIR.fullmatch(name.removeprefix(prefix))
         if match is None:
             raise InputError(f"{path}: unknown tensor {name}")
-        sides.setdefault(match["path"], {})[match["side"]] = tensor
+        sides.setdefault(path_of(match["path"]), {})[match["side"]] = tensor
     for name, pair in sides.items():
         if (
             set(pair) != {"A", "B"}

@@ -9,6 +9,7 @@ from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from toolkit.backbones.unet.framing import Framing
 from toolkit.training.captions import Captions
 from toolkit.training.frames import Frame
 from toolkit.training.order import CAPTIONS, PRIOR, STEP, generator_at, order, order_by_size
@@ -23,6 +24,7 @@ class TrainingBatch:
     latents, noise: (n, channels, h, w). timesteps: (n,). masks: (n, 1, h, w) in 0..1.
     has_mask: (n,) whether the mask came from a file.
     weights: (n,) what each picture's loss counts in the mean over the batch.
+    framings: (n,) what each picture was cut out of.
     """
 
     latents: Tensor
@@ -32,6 +34,7 @@ class TrainingBatch:
     has_mask: Tensor
     weights: Tensor
     captions: tuple[str, ...]
+    framings: tuple[Framing, ...]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "TrainingBatch":
         """The same on `device`; Lightning calls it."""
@@ -134,6 +137,7 @@ def _noised(
         has_mask=has_mask,
         weights=torch.full((number,), weight),
         captions=tuple(captions),
+        framings=tuple(view.framing for view in views),
     )
 
 
@@ -149,6 +153,7 @@ def joined(concept: TrainingBatch, prior: TrainingBatch) -> TrainingBatch:
         has_mask=torch.cat([one.has_mask for one in batches]),
         weights=torch.cat([one.weights for one in batches]) * share,
         captions=concept.captions + prior.captions,
+        framings=concept.framings + prior.framings,
     )
 
 

@@ -76,4 +76,5 @@ def batches(
             has_mask=has_mask,
             weights=torch.ones(len(chosen)),
             captions=tuple(captions),
+            framings=tuple(view.framing for view in views),
         )

@@ -23,6 +23,17 @@ class Frame:
     down: tuple[float, float] = (0.0, 1.0)
     zoom: float = 1.0
 
+    def corner(self, size: tuple[int, int], mirrored: bool = False) -> tuple[int, int]:
+        """How far from its top and left the cut of an image begins, once that is scaled, in pixels.
+
+        size: the image's width and height. mirrored: after the cut, as if the image had been.
+        """
+        looked_at = [side * min(self.zoom, 1.0) for side in size]
+        scale = max(own / side for own, side in zip(self.size, looked_at, strict=True))
+        over = [side * scale - own for own, side in zip(self.size, size, strict=True)]
+        left, top = (round(whole * place) for whole, place in zip(over, self.place, strict=True))
+        return top, (round(over[0]) - left if mirrored else left)
+
     def of(self, image: Image.Image) -> Image.Image:
         """What is shown of `image`; one that has the size already is left as it is."""
         if self.zoom < 1:

@@ -5,9 +5,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from toolkit.backbones.unet.framing import Framing
 from toolkit.files import sha256_of, whole_file
 from toolkit.training.concept_folder import ConceptImage
 from toolkit.training.frames import Frame
@@ -32,13 +34,18 @@ class LatentStore:
         """A view that was kept; None where there is no whole one."""
         try:
             tensors = load_file(self._path(digest, frame, mirrored))
-            return View(tensors["latents"], tensors.get("mask"))
-        except (SafetensorError, OSError, KeyError):
+            rows = [(int(first), int(second)) for first, second in tensors["framing"]]
+            return View(tensors["latents"], tensors.get("mask"), Framing(*rows))
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
             return None
 
     def write(self, digest: str, frame: Frame, mirrored: bool, view: View) -> None:
         """Keep a view."""
-        tensors = {"latents": view.latents.contiguous()}
+        framing = view.framing
+        tensors = {
+            "latents": view.latents.contiguous(),
+            "framing": torch.tensor([framing.original, framing.corner, framing.target]),
+        }
         if view.mask is not None:
             tensors["mask"] = view.mask.contiguous()
         with whole_file(self._path(digest, frame, mirrored)) as temporary:

@@ -57,6 +57,8 @@ class ConceptTraining(Learner):
     ) -> None:
         super().__init__(base, name, settings, steps)
         self.embeddings = nn.Parameter(embeddings[Part.TEXT_ENCODER])
+        second = embeddings.get(Part.TEXT_ENCODER_2)
+        self.embeddings_2 = None if second is None else nn.Parameter(second)
         self.rates = rates
         self.mask_loss = mask_loss
         self.max_embedding_norm = max_embedding_norm
@@ -72,9 +74,12 @@ class ConceptTraining(Learner):
             parameter.requires_grad_(False)
 
     @property
-    def token_embeddings(self) -> dict[Part, Tensor]:
+    def token_embeddings(self) -> dict[Part, nn.Parameter]:
         """The embeddings as they are now, for each text encoder."""
-        return {Part.TEXT_ENCODER: self.embeddings}
+        first = {Part.TEXT_ENCODER: self.embeddings}
+        return (
+            first if self.embeddings_2 is None else first | {Part.TEXT_ENCODER_2: self.embeddings_2}
+        )
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of one batch. Raises RunError when it is not finite."""
@@ -86,7 +91,8 @@ class ConceptTraining(Learner):
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
         if not any(prompt.concept_tokens for prompt in prompts):
-            loss = loss + 0 * self.embeddings.sum()  # processes that train together need a gradient
+            for embeddings in self.token_embeddings.values():
+                loss = loss + 0 * embeddings.sum()  # processes that train together need a gradient
         if not loss.isfinite():
             raise RunError(
                 f"the loss is not a number at step {self.global_step} of {self.steps}: lower the "
@@ -104,7 +110,9 @@ class ConceptTraining(Learner):
         """(n,) the loss of each picture of a batch, eq. 1."""
         noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
         wanted = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
-        prediction = self.base.predict(noisy, batch.timesteps, self.encodings(prompts))
+        prediction = self.base.predict(
+            noisy, batch.timesteps, self.encodings(prompts), batch.framings
+        )
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
         return masked_mse(prediction, wanted, inside)
 
@@ -189,15 +197,20 @@ class ConceptTraining(Learner):
         return torch.stack(losses).mean() if losses else maps.new_zeros(())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Hold the embeddings still once they are long enough: Adam skips what has no gradient."""
-        norm = mean_norm(self.embeddings.detach())
-        self.log("embedding_norm", norm)
-        if self.max_embedding_norm is not None and norm >= self.max_embedding_norm:
-            self.embeddings.grad = None
+        """Hold the embeddings still once they are long enough: Adam skips what has no gradient.
+
+        Those of each text encoder by their own length; the first's is logged.
+        """
+        self.log("embedding_norm", mean_norm(self.embeddings.detach()))
+        for embeddings in self.token_embeddings.values():
+            norm = mean_norm(embeddings.detach())
+            if self.max_embedding_norm is not None and norm >= self.max_embedding_norm:
+                embeddings.grad = None
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule; the recipe's are Adam, and linear to 0 at the end."""
-        groups = parameter_groups(self.base.trained_maps(), self.embeddings, self.rates)
+        embeddings = list(self.token_embeddings.values())
+        groups = parameter_groups(self.base.trained_maps(), embeddings, self.rates)
         self.optimiser = make_optimiser(self.optimisation, groups, self.base.device)
         schedule = schedule_of(self.optimisation, self.optimiser, self.steps)
         return {
@@ -278,7 +291,7 @@ class ConceptTraining(Learner):
             if self.rates.places.get(trained.place) == 0:
                 yield from (trained.down, trained.up)
         if self.rates.embeddings == 0:
-            yield self.embeddings
+            yield from self.token_embeddings.values()
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""

@@ -43,7 +43,7 @@ AS_PUBLISHED = Optimisation()
 
 
 def parameter_groups(
-    maps: Sequence[TrainedMap], embeddings: nn.Parameter, rates: LearningRates
+    maps: Sequence[TrainedMap], embeddings: Sequence[nn.Parameter], rates: LearningRates
 ) -> Groups:
     """A group for each place and rate, those of 0 left out; `name` says which place.
 
@@ -57,7 +57,7 @@ def parameter_groups(
         rate = rates.places[trained.place]
         for half, own in ((trained.down, rate), (trained.up, rate * rates.lora_plus)):
             found.setdefault((name, own), []).append(half)
-    found[("embeddings", rates.embeddings)] = [embeddings]
+    found[("embeddings", rates.embeddings)] = list(embeddings)
     return [
         {"name": name, "params": parameters, "lr": rate}
         for (name, rate), parameters in found.items()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolkit.backbones import Base
+from toolkit.backbones.unet.framing import Framing
 from toolkit.images.pictures import read_mask, read_picture
 from toolkit.images.tensors import pixels_of
 from toolkit.training.concept_folder import ConceptImage
@@ -38,10 +39,15 @@ class Views:
 
 @dataclass(frozen=True)
 class View:
-    """One image, encoded. latents: (channels, h, w). mask: (1, h, w), or None."""
+    """One image, encoded.
+
+    latents: (channels, h, w). mask: (1, h, w), or None. framing: the image that it was cut out of,
+    and where.
+    """
 
     latents: Tensor
     mask: Tensor | None
+    framing: Framing
 
 
 class Store(Protocol):
@@ -112,7 +118,8 @@ class ImageViews:
     @torch.no_grad()
     def _encode(self, index: int, frame: Frame, mirrored: bool) -> View:
         image = self.images[index]
-        pixels = pixels_of(frame.of(read_picture(image.path)))
+        picture = read_picture(image.path)
+        pixels = pixels_of(frame.of(picture))
         if mirrored:
             pixels = pixels.flip(-1)
         latents = self.base.encode(pixels[None])[0].float().cpu()
@@ -124,7 +131,12 @@ class ImageViews:
             mask = functional.adaptive_avg_pool2d(mask, (latents.shape[1], latents.shape[2]))
             if mask.max() == 0:  # the cut missed the subject: the whole cut counts
                 mask = None
-        return View(latents, mask)
+        framing = Framing(
+            (picture.height, picture.width),
+            frame.corner(picture.size, mirrored),
+            (frame.size[1], frame.size[0]),
+        )
+        return View(latents, mask, framing)
 
 
 def _within(share: float, limits: tuple[float, float]) -> float:

@@ -52,12 +52,7 @@ if TYPE_CHECKING:
     from toolkit.backbones.unet.conditioning import Conditioning
     from toolkit.backbones.unet.passes import Passes
 
-_TEXT_MAPS = r".*\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
-_TRAINED_MAPS = {
-    Part.TEXT_ENCODER: _TEXT_MAPS,
-    Part.TEXT_ENCODER_2: _TEXT_MAPS,
-    Part.UNET: r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)",
-}
+_UNET_MAPS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 """The maps that training puts a LoRA on: all of attention's (Mix-of-Show, arXiv 2305.18292)."""
 
 _MAPS_OF = {
@@ -459,7 +454,8 @@ class Base:
         It starts at no change. The base's weights are not touched; other threads that change the
         base wait for the end.
         """
-        networks = [(network, _TRAINED_MAPS[part]) for part, network in self.parts.items()]
+        maps = {Part.UNET: _UNET_MAPS} | {own.part: own.attention_maps for own in self.readers}
+        networks = [(network, maps[part]) for part, network in self.parts.items()]
         patterns = {_MAPS_OF[place]: own for place, own in (ranks or {}).items()}
         with self.lock, injected(networks, rank, generator, patterns):
             yield

@@ -7,6 +7,8 @@ from torch import nn
 
 from toolkit.backbones.low_rank import linear_maps
 from toolkit.backbones.unet.names import Part, path_of
+from toolkit.backbones.unet.numbered import named
+from toolkit.errors import InputError
 
 _KOHYA = (
     ("lora_unet_", Part.UNET),
@@ -21,7 +23,6 @@ _OLDER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_p
 _NUMBERED_CONVOLUTION = re.compile(
     r"(input|output)_blocks_\d+_\d_(in_layers|out_layers|skip|conv|op)|middle_block_[02]_"
 )
-_NUMBERED = re.compile(r"(?P<half>input|output)_blocks_(?P<number>\d+)_1_")
 
 
 class ForeignNames:
@@ -41,20 +42,29 @@ class ForeignNames:
         }
 
     def find(self, module: str) -> tuple[Part, str] | None:
-        """The part and path that `module` means; None when the base has no such map."""
+        """The part and path that `module` means; None when the base has no such map.
+
+        Raises InputError for a name that two text encoders have, and that does not say whose.
+        """
         if module.startswith(_COMFY):
             module = f"lora_unet_{module.removeprefix(_COMFY).replace('.', '_')}"
         for prefix, part in _KOHYA:
             if part in self._flat and module.startswith(prefix):
-                flat = _renumbered(module.removeprefix(prefix)).removeprefix("text_model_")
+                flat = named(module.removeprefix(prefix)).removeprefix("text_model_")
                 path = self._flat[part].get(flat)
                 return None if path is None else (part, path)
         module = module.removeprefix("base_model.model.")
-        for part, paths in self._paths.items():
-            for path in _spellings(module.removeprefix(f"{part}."), part):
-                if path in paths:
-                    return part, path
-        return None
+        said = [part for part in self._paths if module.startswith(f"{part}.")]
+        found = {
+            part: path
+            for part in said or self._paths
+            for path in _spellings(module.removeprefix(f"{part}."), part)
+            if path in self._paths[part]
+        }
+        if len(found) > 1:
+            parts = " or ".join(found)
+            raise InputError(f"{module} does not say which network it is of: put {parts} before it")
+        return next(iter(found.items()), None)
 
     def is_convolution(self, module: str) -> bool:
         """Whether `module` means one of the U-Net's convolutions, which see more than one place."""
@@ -65,20 +75,8 @@ class ForeignNames:
 
 def _spellings(module: str, part: Part) -> list[str]:
     """A map's name inside its network, and what older diffusers would mean by it."""
-    named = module.replace(".processor.", ".").removeprefix("text_model.")
+    inside = module.replace(".processor.", ".").removeprefix("text_model.")
     if part is Part.UNET:
-        return [named, path_of(named)]
-    before, _, last = named.rpartition(".")
-    return [named, f"{before}.{_OLDER.get(last, last)}"]
-
-
-def _renumbered(flat: str) -> str:
-    """`input_blocks_4_1_...` as `down_blocks_1_attentions_0_...`; any other name as it is."""
-
-    def named(match: re.Match[str]) -> str:
-        number = int(match["number"])
-        if match["half"] == "input":
-            return f"down_blocks_{(number - 1) // 3}_attentions_{(number - 1) % 3}_"
-        return f"up_blocks_{number // 3}_attentions_{number % 3}_"
-
-    return _NUMBERED.sub(named, flat.replace("middle_block_1_", "mid_block_attentions_0_"))
+        return [inside, path_of(inside)]
+    before, _, last = inside.rpartition(".")
+    return [inside, f"{before}.{_OLDER.get(last, last)}"]

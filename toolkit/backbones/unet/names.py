@@ -8,6 +8,8 @@ always have it.
 import re
 from enum import StrEnum
 
+from toolkit.backbones.unet.numbered import numbered
+
 
 class Part(StrEnum):
     """Which network a change belongs to."""
@@ -22,32 +24,34 @@ class Part(StrEnum):
         return self.replace("_", " ")
 
 
-KOHYA_FAMILY = "sd_v1"
-"""What kohya's tools call Stable Diffusion 1.x."""
-
 TEXT_PARTS = (Part.TEXT_ENCODER, Part.TEXT_ENCODER_2)
 """The text encoders, in the order in which their encodings stand side by side."""
 
-_KOHYA = {
-    Part.UNET: "lora_unet_",
-    Part.TEXT_ENCODER: "lora_te_text_model_",
-    Part.TEXT_ENCODER_2: "lora_te2_text_model_",
-}
+_TEXT_PROJECTION = "text_projection"
+"""A map of the second text encoder that stands beside its `text_model`, not in it."""
 
 
 def module_name(part: Part, path: str) -> str:
     """A map's name inside its network, as files have it."""
-    return path if part is Part.UNET else f"text_model.{path}"
+    return path if part is Part.UNET or path == _TEXT_PROJECTION else f"text_model.{path}"
 
 
-def key_prefix(part: Part) -> str:
-    """What stands in front of a path in concept files, and in diffusers' LoRAs."""
-    return f"{part}." if part is Part.UNET else f"{part}.text_model."
+def stored_name(part: Part, path: str) -> str:
+    """A map's name in concept files, and in diffusers' LoRAs."""
+    return f"{part}.{module_name(part, path)}"
 
 
-def kohya_name(part: Part, path: str) -> str:
-    """A map's name in the LoRAs of kohya's tools, which have no dots."""
-    return _KOHYA[part] + path.replace(".", "_")
+def kohya_name(part: Part, path: str, two_text_encoders: bool) -> str:
+    """A map's name in the LoRAs of kohya's tools, which have no dots.
+
+    two_text_encoders: for Stable Diffusion XL, whose blocks they call by their first numbers.
+    """
+    flat = module_name(part, path).replace(".", "_")
+    if part is Part.UNET:
+        return f"lora_unet_{numbered(flat) if two_text_encoders else flat}"
+    if part is Part.TEXT_ENCODER_2:
+        return f"lora_te2_{flat}"
+    return f"lora_te1_{flat}" if two_text_encoders else f"lora_te_{flat}"
 
 
 def path_of(module: str) -> str:

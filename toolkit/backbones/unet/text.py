@@ -76,6 +76,18 @@ class TextReader:
         """Of a token's embedding, and of what it says of a place."""
         return int(self.network.config.hidden_size)
 
+    @property
+    def attention_maps(self) -> str:
+        """A pattern of the paths of attention's maps in every layer that is heard.
+
+        The last layer of an encoder of which the last but one is heard, and that does not pool, is
+        not: a LoRA on it would never get a gradient.
+        """
+        layers = int(self.network.config.num_hidden_layers)
+        heard = layers - 1 if self.penultimate and not self.pools else layers
+        numbers = "|".join(map(str, range(heard)))
+        return rf".*\.layers\.({numbers})\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
+
     def ids(self, prompts: Sequence[TokenisedPrompt]) -> Tensor:
         """(prompts, places) of token ids, padded as this text encoder was trained."""
         rows = [
@@ -96,7 +108,8 @@ class TextReader:
             return hidden, None
         rows = torch.arange(len(ids), device=ids.device)
         at_end = output.last_hidden_state[rows, torch.tensor(ends, device=ids.device)]
-        return hidden, self.network.text_projection(at_end)
+        # as one place each, since a concept's change is of (rows, places, width)
+        return hidden, self.network.text_projection(at_end[:, None])[:, 0]
 
 
 def tokenise(

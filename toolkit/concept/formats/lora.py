@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from toolkit.backbones import Base, Part
-from toolkit.backbones.families import family_in
 from toolkit.backbones.low_rank import LowRank
 from toolkit.concept.formats.keys import Key, KeyReader, NoSuchMap
 from toolkit.concept.formats.scale import scales_of
@@ -30,7 +29,7 @@ def read_lora(
     PEFT's adapter_config.json (`adapter`) tell alpha; without any it is the rank.
     Raises InputError when a part is missing, of another shape, or cannot act on `base`.
     """
-    found = _halves(tensors, metadata, base, path)
+    found = _halves(tensors, base, path)
     changes: dict[Part, dict[str, LowRank]] = {part: {} for part in Part}
     told = any("alpha" not in halves for halves in found.values())
     scales = scales_of(metadata, adapter, path) if told else {}
@@ -66,7 +65,7 @@ def read_lora(
 
 
 def _halves(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], base: Base, path: Path
+    tensors: Mapping[str, Tensor], base: Base, path: Path
 ) -> dict[tuple[Part, str], dict[str, Tensor]]:
     """The tensors by the map that they change and their role."""
     reader = KeyReader(base)
@@ -75,9 +74,10 @@ def _halves(
         try:
             key = reader.read(name)
         except NoSuchMap as error:
-            family = family_in(metadata)
-            made_for = f"it is made for {family}" if family else "it is made for another model"
-            raise InputError(f"{path} cannot be read: {made_for}, or damaged: {error}") from error
+            raise InputError(
+                f"{path} cannot be read: it is made for another model than {base.name}, a "
+                f"{base.family}, or damaged: {error}"
+            ) from error
         except InputError as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         halves = found.setdefault((key.part, key.path), {})

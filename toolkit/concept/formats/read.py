@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Base, Part
-from toolkit.backbones.families import SUPPORTED, family_of, whole_part
-from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.families import SD1, SDXL, whole_part
 from toolkit.concept.concept import Concept, tokens_of
 from toolkit.concept.file import load_concept
 from toolkit.concept.formats.combined import low_rank_difference
+from toolkit.concept.formats.family import (
+    FAMILY_OF_WIDTH,
+    check_family,
+    families_of_lora,
+    other_family,
+)
 from toolkit.concept.formats.files import adapter_config, flat_tensors, read_tensors
 from toolkit.concept.formats.lora import read_lora
 from toolkit.concept.formats.mix_of_show import concept_from_edlora, embeddings_of, params_of
@@ -51,6 +56,7 @@ def read_foreign(
     params = params_of(content)
     ours = metadata.get("format") == FORMAT
     if ours:
+        check_family(content, {}, path, base)
         concept = _renamed(load_concept(path), name)
     elif params is not None:
         concept = _from_mix_of_show(params, path, name, base, largest_rank)
@@ -61,7 +67,7 @@ def read_foreign(
     if embedding is not None:
         if len(concept.embeddings):
             raise InputError(f"{path} has embeddings of its own: leave out embedding=")
-        concept = _with_vectors(concept, _vectors(embedding), base)
+        concept = _with_vectors(concept, _vectors(embedding), embedding, base)
     if not concept.token_names and not _acts(concept):
         raise InputError(f"{path} would change nothing: all its values are 0, or it holds none")
     if not concept.token_names and not (trigger.strip() or concept.trigger_words):
@@ -97,8 +103,13 @@ def _from_mix_of_show(
     for part, weights in parts.items():
         if not isinstance(weights, Mapping):
             raise InputError(f"{path}: {part} is a {type(weights).__name__}, not named tensors")
+    if len(base.embedding_shapes) > 1:  # Mix-of-Show knows one text encoder
+        families = families_of_lora(parts[Part.UNET], {})
+        raise other_family(path, families or (SD1,), base)
+    check_family(parts[Part.UNET], {}, path, base)
+    nothing = _no_tokens(base)[Part.TEXT_ENCODER]
     if any("lora" in str(key) for weights in parts.values() for key in weights):
-        return concept_from_edlora(params, path, name, _no_tokens(base))
+        return concept_from_edlora(params, path, name, nothing)
     merged = {
         part: flat_tensors({str(key): tensor for key, tensor in weights.items()}, path)
         for part, weights in parts.items()
@@ -114,7 +125,7 @@ def _from_mix_of_show(
         found.lost,
     )
     embeddings = embeddings_of(params, path)
-    embeddings = _no_tokens(base) if embeddings is None else embeddings
+    embeddings = nothing if embeddings is None else embeddings
     return Concept(name, embeddings, tokens_of(name, len(embeddings)), {}, {}).with_changes(
         found.changes
     )
@@ -123,28 +134,25 @@ def _from_mix_of_show(
 def _from_lora_or_vectors(
     content: Mapping[str, Any], metadata: Mapping[str, str], path: Path, name: str, base: Base
 ) -> Concept:
-    nothing: dict[str, LowRank] = {}
-    empty = Concept(name, _no_tokens(base), (), nothing, nothing)
+    empty = Concept(name, torch.zeros(0, 0, 0), (), {}, {}).with_tokens((), _no_tokens(base))
     if not content:
         raise InputError(f"{path} holds no tensors")
     _check_kind(content, path)
+    check_family(content, metadata, path, base)
     vectors = find_vectors(content, path)
     if vectors is not None:
-        return _with_vectors(empty, vectors, base)
+        return _with_vectors(empty, vectors, path, base)
     tensors = flat_tensors(content, path)
     changes = read_lora(tensors, metadata, adapter_config(path), base, path)
     return empty.with_changes(changes)
 
 
 def _check_kind(content: Mapping[str, Any], path: Path) -> None:
-    """Raise InputError, saying what it is, for a file that is no LoRA of this base's family."""
+    """Raise InputError, saying what it is, for a file that is no LoRA."""
     part = whole_part(content)
     if part is not None:
         as_base = "; a base is given with model.path=" if part.startswith("a whole") else ""
         raise InputError(f"{path} is {part}, and no LoRA{as_base}")
-    family = family_of(content)
-    if family is not None:
-        raise InputError(f"{path} is made for {family}; only LoRAs of {SUPPORTED} can be read")
 
 
 def _acts(concept: Concept) -> bool:
@@ -155,9 +163,9 @@ def _acts(concept: Concept) -> bool:
     return any(bool(pair.down.any()) and bool(pair.up.any()) for pair in pairs)
 
 
-def _no_tokens(base: Base) -> Tensor:
-    """(0, layers, dim)."""
-    return torch.zeros(0, *base.embedding_shapes[Part.TEXT_ENCODER])
+def _no_tokens(base: Base) -> dict[Part, Tensor]:
+    """(0, layers, dim) for each text encoder."""
+    return {part: torch.zeros(0, *shape) for part, shape in base.embedding_shapes.items()}
 
 
 def _beside(lora: Path, trigger: str) -> Path | None:
@@ -172,7 +180,7 @@ def _beside(lora: Path, trigger: str) -> Path | None:
     return beside
 
 
-def _vectors(path: Path) -> Tensor:
+def _vectors(path: Path) -> dict[Part, Tensor]:
     content, _ = read_tensors(path)
     vectors = find_vectors(content, path)
     if vectors is None:
@@ -180,18 +188,26 @@ def _vectors(path: Path) -> Tensor:
     return vectors
 
 
-def _with_vectors(concept: Concept, vectors: Tensor, base: Base) -> Concept:
-    layers, width = base.embedding_shapes[Part.TEXT_ENCODER]
-    if vectors.shape[1] != width:
-        raise InputError(
-            f"concept {concept.name}: its vectors are {vectors.shape[1]} wide; {base.name} needs "
-            f"{width}"
-        )
-    return replace(
-        concept,
-        embeddings=in_every_layer(vectors, layers),
-        token_names=tokens_of(concept.name, len(vectors)),
-    )
+def _with_vectors(
+    concept: Concept, vectors: Mapping[Part, Tensor], path: Path, base: Base
+) -> Concept:
+    """The concept with the vectors of a textual inversion in every layer.
+
+    Raises InputError for vectors of another family, or of another width than `base` has.
+    """
+    shapes = base.embedding_shapes
+    first = vectors[Part.TEXT_ENCODER].shape[1]
+    family = SDXL if len(vectors) > 1 else FAMILY_OF_WIDTH.get(first)
+    if len(vectors) != len(shapes) or (family not in (None, base.family)):
+        raise other_family(path, (family or SD1,), base)
+    for part, own in vectors.items():
+        if own.shape[1] != shapes[part][1]:
+            raise InputError(
+                f"concept {concept.name}: its vectors for the {part.said} are {own.shape[1]} wide; "
+                f"{base.name} needs {shapes[part][1]}"
+            )
+    layered = {part: in_every_layer(own, shapes[part][0]) for part, own in vectors.items()}
+    return concept.with_tokens(tokens_of(concept.name, len(vectors[Part.TEXT_ENCODER])), layered)
 
 
 def _renamed(concept: Concept, name: str) -> Concept:

@@ -1,4 +1,7 @@
-"""Textual inversion: one or several vectors that stand for a word, the same in every layer."""
+"""Textual inversion: one or several vectors that stand for a word, the same in every layer.
+
+For a base of two text encoders a file has vectors for each.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,24 +10,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from toolkit.backbones import Part
 from toolkit.backbones.families import is_lora
 from toolkit.concept.formats.files import finite
 from toolkit.errors import InputError
 
+CLIP_NAMES = {Part.TEXT_ENCODER: "clip_l", Part.TEXT_ENCODER_2: "clip_g"}
+"""What kohya's tools, A1111, ComfyUI and diffusers' scripts call the vectors of each encoder."""
 
-def find_vectors(content: Mapping[str, Any], path: Path) -> Tensor | None:
-    """(tokens, dim) vectors of a textual inversion file; None when it is something else.
+_EARLIER_NAMES = {Part.TEXT_ENCODER: "text_encoders_0", Part.TEXT_ENCODER_2: "text_encoders_1"}
+# of diffusers' scripts
 
-    Reads A1111's `string_to_param`, kohya's `emb_params`, and diffusers' one tensor by its word.
-    Raises InputError for vectors of another base family, of several words, or with values that are
-    not finite.
+
+def find_vectors(content: Mapping[str, Any], path: Path) -> dict[Part, Tensor] | None:
+    """(tokens, dim) vectors of a textual inversion, by text encoder; None for another file.
+
+    Reads A1111's `string_to_param`, kohya's `emb_params`, diffusers' one tensor by its word, and
+    the `clip_l` and `clip_g` of a base of two text encoders.
+    Raises InputError for vectors of another base family, of several words, of one text encoder of
+    two, or with values that are not finite.
     """
-    for part, family in (
-        ("t5xxl", "Flux or Stable Diffusion 3"),
-        ("clip_g", "Stable Diffusion XL"),
-    ):
-        if part in content:
-            raise InputError(f"{path} is made for {family}, not Stable Diffusion 1.x")
+    if "t5xxl" in content:
+        raise InputError(f"{path} is made for Flux or Stable Diffusion 3, which cannot be read")
+    for names in (CLIP_NAMES, _EARLIER_NAMES):
+        if any(name in content for name in names.values()):
+            return _of_two_encoders(content, names, path)
     words = _by_word(content)
     if words is None:
         return None
@@ -34,10 +44,7 @@ def find_vectors(content: Mapping[str, Any], path: Path) -> Tensor | None:
             "in a file of its own"
         )
     ((word, vectors),) = words.items()
-    vectors = finite(vectors, f"{path}: {word}").reshape(-1, vectors.shape[-1]).float()
-    if vectors.numel() == 0 or not vectors.isfinite().all():
-        raise InputError(f"{path} holds vectors that are empty or not finite")
-    return vectors
+    return {Part.TEXT_ENCODER: _as_rows(vectors, word, path)}
 
 
 def embedding_beside(lora: Path) -> Path:
@@ -48,6 +55,36 @@ def embedding_beside(lora: Path) -> Path:
 def in_every_layer(vectors: Tensor, layers: int) -> Tensor:
     """(tokens, dim) to (tokens, layers, dim)."""
     return torch.stack([vectors] * layers, dim=1)
+
+
+def _of_two_encoders(
+    content: Mapping[str, Any], names: Mapping[Part, str], path: Path
+) -> dict[Part, Tensor]:
+    found = {}
+    for part, name in names.items():
+        vectors = content.get(name)
+        if not isinstance(vectors, Tensor) or not _is_vectors(vectors):
+            wanted = " and ".join(names.values())
+            raise InputError(
+                f"{path} lacks the vectors {name}: Stable Diffusion XL needs {wanted}, for each of "
+                "its text encoders"
+            )
+        found[part] = _as_rows(vectors, name, path)
+    counts = [len(vectors) for vectors in found.values()]
+    if len(set(counts)) > 1:
+        raise InputError(
+            f"{path} has {' and '.join(map(str, counts))} vectors for the two text encoders, which "
+            "must have as many"
+        )
+    return found
+
+
+def _as_rows(vectors: Tensor, name: str, path: Path) -> Tensor:
+    """(tokens, dim) in float32. InputError when there are none, or values are not finite."""
+    rows = finite(vectors, f"{path}: {name}").reshape(-1, vectors.shape[-1]).float()
+    if rows.numel() == 0 or not rows.isfinite().all():
+        raise InputError(f"{path} holds vectors that are empty or not finite")
+    return rows
 
 
 def _by_word(content: Mapping[str, Any]) -> dict[str, Tensor] | None:

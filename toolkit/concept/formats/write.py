@@ -10,21 +10,25 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from toolkit.backbones import Part
+from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.low_rank import LowRank
 from toolkit.backbones.unet.names import (
-    KOHYA_FAMILY,
     is_convolution,
-    key_prefix,
     kohya_name,
     module_name,
+    stored_name,
 )
 from toolkit.concept.concept import Concept
-from toolkit.concept.formats.textual_inversion import embedding_beside
+from toolkit.concept.formats.family import FAMILY_OF_WIDTH
+from toolkit.concept.formats.textual_inversion import CLIP_NAMES, embedding_beside
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 
 _MIX_OF_SHOW = (Part.UNET, Part.TEXT_ENCODER)
 """The parts of a base that Mix-of-Show knows."""
+
+_KOHYA_FAMILIES = {SD1: "sd_v1", SD2: "sd_v2", SDXL: "sdxl_base_v1-0"}
+"""What kohya's tools call each family."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ def write_foreign(concept: Concept, format: str, path: Path) -> Written:
 
     diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
     over the layers. mix_of_show: everything, in one `.pth`.
-    Raises InputError for a concept that none of them can hold.
+    Raises InputError for a concept that none of them can hold, and for mix_of_show and a concept of
+    a base of two text encoders.
     """
     if concept.residual is not None:
         raise InputError(
@@ -54,9 +59,9 @@ def _write_diffusers(concept: Concept, path: Path) -> Written:
     tensors = {}
     for part, changes in concept.changes.items():
         for map_path, pair in changes.items():
-            module = key_prefix(part) + map_path
-            tensors[f"{module}.lora_A.weight"] = _shaped(pair.down, map_path)
-            tensors[f"{module}.lora_B.weight"] = _shaped(pair.up * concept.scale, map_path)
+            module = stored_name(part, map_path)
+            tensors[f"{module}.lora_A.weight"] = _shaped(pair.down, map_path, concept)
+            tensors[f"{module}.lora_B.weight"] = _shaped(pair.up * concept.scale, map_path, concept)
     return _with_inversion(concept, path, _saved(tensors, path, {"format": "pt"}))
 
 
@@ -64,17 +69,19 @@ def _write_kohya(concept: Concept, path: Path) -> Written:
     tensors = {}
     for part, changes in concept.changes.items():
         for map_path, pair in changes.items():
-            module = kohya_name(part, map_path)
-            tensors[f"{module}.lora_down.weight"] = _shaped(pair.down, map_path)
-            tensors[f"{module}.lora_up.weight"] = _shaped(pair.up, map_path)
+            module = kohya_name(part, map_path, concept.embeddings_2 is not None)
+            tensors[f"{module}.lora_down.weight"] = _shaped(pair.down, map_path, concept)
+            tensors[f"{module}.lora_up.weight"] = _shaped(pair.up, map_path, concept)
             tensors[f"{module}.alpha"] = torch.tensor(len(pair.down) * concept.scale)
     about = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(concept.rank),
         "ss_network_alpha": str(concept.rank * concept.scale),
-        "ss_base_model_version": KOHYA_FAMILY,
         "ss_tag_frequency": json.dumps({concept.name: {concept.class_word or concept.name: 1}}),
     }
+    family = _family(concept)
+    if family is not None:
+        about["ss_base_model_version"] = _KOHYA_FAMILIES[family]
     return _with_inversion(concept, path, _saved(tensors, path, about))
 
 
@@ -86,6 +93,11 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
             for side, tensor in (("down", pair.down), ("up", pair.up * concept.scale))
         }
 
+    if concept.embeddings_2 is not None:
+        raise InputError(
+            f"concept {concept.name} is for {SDXL}, which mix_of_show has no place for: take "
+            "format=diffusers or kohya"
+        )
     content = {
         "new_concept_embedding": {
             name: vectors.float().clone()
@@ -101,16 +113,26 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
 def _with_inversion(concept: Concept, path: Path, lora: Path) -> Written:
     """Beside the LoRA, the tokens as a textual inversion that is the same in every layer.
 
-    Its only tensor is called <name>, which diffusers then takes for the word that calls it; kohya's
-    tools, A1111 and ComfyUI take the first tensor, and call it by the file's name.
+    For one text encoder its only tensor is called <name>, which diffusers then takes for the word
+    that calls it; kohya's tools, A1111 and ComfyUI take the first tensor, and call it by the file's
+    name. For two they are `clip_l` and `clip_g`.
     """
     if not concept.token_names:
         return Written((lora,), "")
     inversion = embedding_beside(path)
-    vectors = concept.embeddings.float().mean(dim=1)
-    _saved({concept.placeholder: vectors}, inversion, {"tokens": " ".join(concept.token_names)})
-    spread = concept.embeddings.float() - vectors[:, None]
-    share = float(spread.norm() / concept.embeddings.float().norm())
+    means = {part: own.float().mean(dim=1) for part, own in concept.token_embeddings.items()}
+    named = {CLIP_NAMES[part]: mean for part, mean in means.items()}
+    if len(named) == 1:
+        named = {concept.placeholder: means[Part.TEXT_ENCODER]}
+    _saved(named, inversion, {"tokens": " ".join(concept.token_names)})
+    whole = torch.cat([own.float().flatten() for own in concept.token_embeddings.values()])
+    spread = torch.cat(
+        [
+            (own.float() - means[part][:, None]).flatten()
+            for part, own in concept.token_embeddings.items()
+        ]
+    )
+    share = float(spread.norm() / whole.norm())
     lost = (
         f"the format has one embedding for all {concept.embeddings.shape[1]} layers, where this "
         f"concept has one for each: their mean was written ({share:.0%} of their norm is lost)"
@@ -120,9 +142,17 @@ def _with_inversion(concept: Concept, path: Path, lora: Path) -> Written:
     return Written((lora, inversion), lost)
 
 
-def _shaped(half: Tensor, path: str) -> Tensor:
-    """Half of a LoRA as the base has the map: some are convolutions of 1 x 1."""
-    return half[:, :, None, None] if is_convolution(path) else half
+def _family(concept: Concept) -> str | None:
+    """The family that it is for, as far as its text encoders' widths tell."""
+    if concept.embeddings_2 is not None:
+        return SDXL
+    return FAMILY_OF_WIDTH.get(concept.embeddings.shape[2])
+
+
+def _shaped(half: Tensor, path: str, concept: Concept) -> Tensor:
+    """Half of a LoRA as the base has the map: Stable Diffusion 1.x has convolutions of 1 x 1."""
+    linear = not is_convolution(path) or _family(concept) in (SD2, SDXL)
+    return half if linear else half[:, :, None, None]
 
 
 def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
