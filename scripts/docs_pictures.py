@@ -36,6 +36,9 @@ SHEETS = {
     "two": Sheet(("bench01", "bench05"), (*RIVALS, *OURS), 2),
     "three": Sheet(("bench07", "bench08"), (*RIVALS, *OURS), 2),
     "eight": Sheet(("bench13", "bench14"), ("regional_tokens", "lora_composer", "balanced"), 2),
+    "strong": Sheet(
+        ("strong1", "strong2"), ("balanced", "fast", "lora_composer", "regional_tokens"), 4
+    ),
     "four_five": Sheet(("bench10", "bench12"), (*RIVALS, *OURS), 2),
 }
 

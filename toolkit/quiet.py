@@ -6,13 +6,14 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Silence advice and loading bars of transformers, diffusers and Lightning.
+    """Silence advice and loading bars of transformers, diffusers, Lightning and bitsandbytes.
 
     Call it before they are imported: some of it is said on import. A verbosity that the person set
     in the environment holds.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it where it is
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
