@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 BROWSER := .venv/.browser
 DEMO := outputs/compose/lora_composer/scene1
 
-.PHONY: demo test test-browser test-versions benchmark ablations parts hard refresh
+.PHONY: demo test test-browser test-versions benchmark ablations parts hard overlap refresh
 
 demo: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,cat
@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 	@echo "What it looked at: $(CURDIR)/$(DEMO)/0_attention.png"
 
 FOREGROUND := dog,cat,fox,robot,mage,unicorn,frog,penguin
-PARTS := self_attention queries closed_boxes word_bias subject_bias update_in_regions update_limit statistics pace guidance_share
+PARTS := self_attention queries closed_boxes subject_bias update_in_regions update_limit statistics pace guidance_share
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -36,13 +36,20 @@ ablations: $(INSTALLED)
 parts: $(INSTALLED)
 	$(BIN)/toolkit train concept=$(FOREGROUND)
 	$(BIN)/toolkit evaluate methods=balanced,fast,$(call listed,$(PARTS:%=without_%)) judge=mini,imagenet,clean
-	$(BIN)/toolkit evaluate methods=lora_composer,$(call listed,$(PARTS:%=with_%)) judge=mini,imagenet,clean
+	$(BIN)/toolkit evaluate methods=lora_composer,$(call listed,$(PARTS:%=with_%) with_word_bias) judge=mini,imagenet,clean
 
 # Two concepts of one class word, and LoRAs of a rank and length that are too much.
 hard: $(INSTALLED)
 	$(BIN)/toolkit train concept=dog,dog_twin
 	$(BIN)/toolkit train concept=dog_strong,cat_strong training.rank=32 training.steps=600
 	$(BIN)/toolkit evaluate layout=twins1,twins2,strong1,strong2 methods=balanced,fast,lora_composer,regional_tokens judge=mini,imagenet,clean
+
+# Regions that overlap, touch or stand apart; outlines in place of boxes, and isolation that ends.
+OVERLAP := hug,in_front,wide_gap,brown_dogs,other_ground
+overlap: $(INSTALLED)
+	$(BIN)/toolkit train concept=dog,cat,dog_twin
+	$(BIN)/toolkit evaluate layout=$(OVERLAP) methods=lora_composer,with_mask_refinement,with_isolation_until judge=mini seeds=4
+	$(BIN)/python scripts/borders.py outputs $(OVERLAP) 4 lora_composer with_mask_refinement with_isolation_until
 
 # All that depends on the embedded base, once it is published anew; tables are copied by hand.
 refresh: benchmark ablations parts hard

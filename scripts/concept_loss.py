@@ -17,7 +17,8 @@ from toolkit.config.commands import read_train
 from toolkit.training.concept_folder import read_concept_folder
 from toolkit.training.data import Draws, Shown, batch_at
 from toolkit.training.loss import masked_mse
-from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.module import ConceptTraining
+from toolkit.training.optimisers import LearningRates
 from toolkit.training.views import ImageViews, Views
 
 UNSEEN_SEED, BATCHES = 12345, 20

@@ -197,15 +197,15 @@ def test_a_commands_help_lists_choices_keys_and_an_example(
 ) -> None:
     assert cli.main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    words = [
-        f"toolkit {command} ",
-        "mini (default), sd15",
-        "model.gradient_checkpointing=false",
-        "output_dir=outputs",
-    ]
-    if command not in ("import", "export"):
+    words = [f"toolkit {command} "]
+    groups = cli.COMMANDS[command].shape.groups
+    if command != "inspect":
+        words += ["output_dir=outputs"]
+    if "model" in groups:
+        words += ["mini (default), sd15", "model.gradient_checkpointing=false"]
+    if "trainer" in groups:
         words += ["num_nodes"]
-    if command not in ("import", "export", "fuse"):
+    if command in ("train", "sample", "compose", "evaluate"):
         words += ["sampling.guidance_scale=4"]
     for word in words:
         assert word in shown

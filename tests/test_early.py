@@ -83,6 +83,7 @@ def test_a_layouts_mistakes_are_told_without_torch(folder: Path) -> None:
     changes = {
         "key": ("prompt: <dog>", "promt: <dog>", "unknown key promt"),
         "box": ("0.45, 0.95", "0.01, 1.95", "needs 0 <= x0 < x1"),
+        "mask": ("box: [", "mask: gone.png # [", "region 1: mask gone.png (cannot be read"),
         "size": ("width: 128", "width: 100", "mini needs multiples of 64"),
         "cell": ("0.45, 0.95", "0.06, 0.06", "holds no whole cell of the 8 x 4 guidance grid"),
         "untrained": (
@@ -100,7 +101,7 @@ def test_a_layouts_mistakes_are_told_without_torch(folder: Path) -> None:
         "evaluate layout=untrained.yaml methods=merge",
     )
     expected = [said for _, _, said in changes.values()]
-    for (code, said), wanted in zip(answers, [*expected, expected[2], expected[4]], strict=True):
+    for (code, said), wanted in zip(answers, [*expected, expected[3], expected[5]], strict=True):
         assert code == 2 and wanted in said and said.count("\n") == 1, said
 
 
@@ -119,6 +120,8 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         "compose layout=one.yaml trainer.precision=fp16": "trainer.precision=fp16: expected",
         "compose layout=one.yaml trainer.num_nodes=0": "must be at least 1",
         "compose layout=one.yaml model.path=outputs": "has no model_index.json",
+        "compose layout=one.yaml method=fast method.mask_refinement=true": "from the maps of the",
+        "compose layout=one.yaml method.isolation_until=2": "expected a share of the steps",
         "sample concept=cat": "not trained yet: cat",
         "sample concept=dog width=100": "multiples of 64",
         "train concept=dog model.width=100": "model.width=100: must be a multiple of 64",

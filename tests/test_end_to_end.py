@@ -9,7 +9,8 @@ from PIL import Image
 
 from toolkit.cli import main
 from toolkit.concept import load_concept
-from toolkit.evaluation.asked import images_of
+from toolkit.concept.stored import images_in
+from toolkit.config.lookup import images_of
 
 LAYOUT = """
 name: twins
@@ -191,7 +192,7 @@ def test_a_concept_remembers_the_images_it_was_trained_from(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # without YAML, and from another folder than it was trained in
     (file,) = (trained / "out/concepts").rglob("rex.safetensors")
-    assert images_of("rex", file) == trained / "pictures"
+    assert images_of("rex", images_in(file)) == trained / "pictures"
     assert load_concept(file).class_word == "dog"
 
 

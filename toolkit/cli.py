@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,21 +14,27 @@ from typing import Any
 from toolkit.config.arguments import split_arguments
 from toolkit.config.commands import (
     COMPOSE,
+    CONCEPTS,
     EVALUATE,
     EXPORT,
     FUSE,
     IMPORT,
+    INSPECT,
     LAYOUTS,
+    RATE,
     SAMPLE,
     TRAIN,
     UI,
     Shape,
     read_compose,
+    read_concepts,
     read_evaluate,
     read_export,
     read_fuse,
     read_import,
+    read_inspect,
     read_layouts,
+    read_rate,
     read_sample,
     read_train,
     read_ui,
@@ -159,10 +165,20 @@ def _sample(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
+    typed = split_arguments(arguments)
+    if "protocol" in typed:
+        return _evaluate_protocol(typed)
     config = read_evaluate(arguments)
     _light("toolkit.evaluation.asked", "check_asked")(config)
     code: int = _entry("toolkit.evaluation.run", "evaluate")(config)
     _say(f"scores and figures: {config.output_dir / 'evaluation'}")
+    return code
+
+
+def _evaluate_protocol(typed: Mapping[str, str]) -> int:
+    folder = _light("toolkit.evaluation.plan", "check_early")(typed)
+    code: int = _entry("toolkit.evaluation.protocol", "evaluate_protocol")(typed, folder)
+    _say(f"tables, scores and figures: {folder}")
     return code
 
 
@@ -209,6 +225,27 @@ def _ui(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _rate(arguments: Sequence[str]) -> int:
+    _light("toolkit.ui.serve", "serve_rating")(read_rate(arguments))
+    return DONE
+
+
+def _concepts(arguments: Sequence[str]) -> int:
+    config = read_concepts(arguments)
+    folder = config.concepts_folder
+    rows = _light("toolkit.concept.listed", "concepts_in")(folder, config.output_dir / "runs")
+    if not rows:
+        return _show(f"no concepts in {folder}: toolkit train concept=dog")
+    return _show(_light("toolkit.concept.listed", "table")(rows))
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    config = read_inspect(arguments)
+    facts = _light("toolkit.concept.inspected", "inspect_file")(config.file)
+    width = max(len(label) for label, _ in facts)
+    return _show("\n".join(f"{label:{width}}  {value}" for label, value in facts))
+
+
 COMMANDS = {
     "train": Command(
         "learn one concept from a folder of images",
@@ -234,6 +271,7 @@ COMMANDS = {
         (
             "toolkit evaluate",
             "toolkit evaluate layout=scene1,scene2 methods=lora_composer,merge judge=mini,imagenet",
+            "toolkit evaluate protocol=mini",
         ),
         EVALUATE,
         _evaluate,
@@ -268,6 +306,19 @@ COMMANDS = {
         _export,
         "NAME ",
     ),
+    "concepts": Command(
+        "list what is trained and imported",
+        ("toolkit concepts",),
+        CONCEPTS,
+        _concepts,
+    ),
+    "inspect": Command(
+        "say what a LoRA file is, for which base, what it changes, what it is called by",
+        ("toolkit inspect style.safetensors",),
+        INSPECT,
+        _inspect,
+        "FILE ",
+    ),
     "fuse": Command(
         "make one set of weights of several concepts, as Mix-of-Show does",
         (
@@ -282,6 +333,12 @@ COMMANDS = {
         ("toolkit ui", "toolkit ui model=sd15 port=9000", "toolkit ui host=0.0.0.0"),
         UI,
         _ui,
+    ),
+    "rate": Command(
+        "open a blind page on which people rate pictures that were composed",
+        ("toolkit rate methods=balanced,lora_composer,merge layout=scene1,scene2",),
+        RATE,
+        _rate,
     ),
 }
 

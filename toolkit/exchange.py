@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backbones.source import check_local
-from toolkit.concept.stored import concept_path
+from toolkit.concept.stored import CONES2, concept_path, recipe_in
 from toolkit.config.schema import ExportConfig, ImportConfig
 from toolkit.errors import InputError
 from toolkit.files import check_writable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from toolkit.backbones import Base
+    from toolkit.concept import Concept
     from toolkit.concept.formats.write import Written
 
 
@@ -25,6 +28,11 @@ def check_import(config: ImportConfig) -> Path:
     path = concept_path(config.concepts_folder, config.model.name, config.name)
     if path.exists() and not config.overwrite:
         raise InputError(f"{path} is there already: take another name, or overwrite=true")
+    if recipe_in(config.file) == CONES2:
+        raise InputError(
+            f"{config.file} is a Cones 2 concept: put it into {path.parent / CONES2}, or name the "
+            "file in a layout"
+        )
     check_writable(path.parent)
     check_local(config.model.path)
     return path
@@ -34,6 +42,12 @@ def check_export(config: ExportConfig) -> Path:
     """Where the concept is kept. Raises InputError when it is not there."""
     path = concept_path(config.concepts_folder, config.model.name, config.concept)
     check_writable(config.target.parent, "output_dir" if config.to is None else "to")
+    other = concept_path(config.concepts_folder, config.model.name, config.concept, CONES2)
+    if not path.is_file() and other.is_file():
+        raise InputError(
+            f"{config.concept} was trained by recipe=cones2 only, which other programs' formats "
+            "cannot hold; train it without recipe=cones2 to export it"
+        )
     if not path.is_file():
         raise InputError(f"no concept file {path}")
     return path
@@ -74,6 +88,25 @@ def import_concept(config: ImportConfig, base: "Base | None" = None) -> Path:
 def export_concept(config: ExportConfig) -> "Written":
     """Write a trained concept for other programs. Raises InputError when it is not there."""
     from toolkit.concept import load_concept
+    from toolkit.concept.formats.described import describe_files
     from toolkit.concept.formats.write import write_foreign
 
-    return write_foreign(load_concept(check_export(config)), config.format, config.target)
+    concept = load_concept(check_export(config))
+    written = write_foreign(concept, config.format, config.target)
+    describe_files(written.files, concept, _picture(config, concept))
+    return written
+
+
+def _picture(config: ExportConfig, concept: "Concept") -> "Image.Image | None":
+    """The concept as its training drew it last; None where no training did."""
+    from PIL import Image
+
+    from toolkit.training.grid import first_picture
+
+    folder = config.output_dir / "runs" / "train" / config.model.name / config.concept / "samples"
+    grids = sorted(folder.glob("step_*.png"))
+    settings = concept.training
+    if not grids or not settings.get("width", "").isdecimal():
+        return None
+    with Image.open(grids[-1]) as grid:
+        return first_picture(grid, int(settings["width"]), int(settings["height"]))

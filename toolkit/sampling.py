@@ -10,7 +10,7 @@ from torch import Tensor
 from toolkit.backbones import Backbone
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance
-from toolkit.methods.method import Method, Process
+from toolkit.methods.method import Method, OwnScheduler, Process
 
 if TYPE_CHECKING:
     from toolkit.methods.method import Prepared
@@ -57,6 +57,8 @@ def denoise(
     Raises RunError when the latents stop being finite, or as the process does.
     """
     scheduler = base.scheduler(steps)
+    if isinstance(process, OwnScheduler):
+        scheduler = process.scheduler
     latents, responses = process.begin(noise, scheduler.timesteps[0])
     if responses:
         first = int(scheduler.timesteps[0])
@@ -67,7 +69,9 @@ def denoise(
         noise = process.predict(refined, number, timestep)
         latents = scheduler.step(noise, timestep, refined).prev_sample
         if not latents.isfinite().all():
-            raise RunError(f"the latents are no longer finite at step {number} of {steps}")
+            raise RunError(
+                f"the latents are no longer finite at step {number} of {len(scheduler.timesteps)}"
+            )
         clean = scheduler.model_outputs[-1]
         yield Step(number, int(timestep), latents, clean, refined, guidance)
 

@@ -147,3 +147,17 @@ def test_every_part_of_the_method_changes_the_picture(
     )  # fmt: skip
     full = by_composing(base, pair, concepts)
     assert differ(by_composing(base, pair, concepts, LoraComposer(**{switch: False})), full) > 1e-3
+
+
+@pytest.mark.parametrize("base", ["xl"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_goes_where_single_does(
+    dtype: torch.dtype, folder: Path, base: Base, concepts: dict[str, Concept]
+) -> None:
+    half = load_base(folder, "half", dtype=dtype)
+    pair = replace(
+        PLAIN, regions=(Region("dog", "<dog>", LEFT), Region("cat", "<cat>, sitting", RIGHT))
+    )
+    expected, found = (by_composing(own, pair, concepts).flatten() for own in (base, half))
+    assert found.isfinite().all()
+    assert torch.cosine_similarity(expected, found, dim=0) > 0.99

@@ -10,7 +10,10 @@ from tiny_families import write_sd2, write_xl
 
 from toolkit.backbones import Base, load_base, source
 from toolkit.backbones.unet.configuration import read_configuration
+from toolkit.config import read_sample
 from toolkit.errors import InputError
+
+REFERENCE = Path(__file__).parent.parent / "reference" / "model"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,17 @@ def test_files_of_xl_tell_the_identity_and_sizes_of_the_loaded_base(folder: Path
     assert found.identity("b", "float32", base.overrides) == base.identity
     assert found.sizes(None) == base.sizes
     assert base.guidance_cells(1024, 1024) == (32, 32)
+
+
+def test_a_base_given_by_its_path_begins_as_its_family_does(folder: Path, tmp_path: Path) -> None:
+    paths = {
+        folder: 1024,
+        write_single_file(folder, tmp_path / "xl.safetensors"): 1024,
+        write_sd2(tmp_path / "sd2"): 768,
+        REFERENCE: 512,
+    }
+    for path, width in paths.items():
+        assert read_sample(["concept=any", f"model.path={path}"]).model.width == width
 
 
 def test_a_unet_that_is_told_something_else_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from ui_pages import open_page
 from ui_server import Server, put_concepts
 
 from toolkit.backbones import load_base
-
-PATIENCE = 120_000
-"""Milliseconds to wait for what a loaded machine may need long for."""
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("page")
     put_concepts(folder, load_base(tiny_base_folder, "tiny", guidance_downscale=4))
-    running = Server(folder, tiny_base_folder, "model.width=128", "model.height=64")
+    running = Server(folder, tiny_base_folder, "model.width=256", "model.height=128")
     yield running
     running.close()
 
@@ -53,9 +51,3 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 def _check_own(url: str, address: str, wrong: list[str]) -> None:
     if not url.startswith((address, "data:", "blob:")):
         wrong.append(f"it asked {url}")
-
-
-def open_page(page: Page, server: Server) -> None:
-    page.set_default_timeout(PATIENCE)
-    page.goto(server.address)
-    page.wait_for_selector("body[data-ready]")

@@ -5,16 +5,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conftest import open_page  # type: ignore[import-not-found]
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from ui_pages import PATIENCE, open_page
 from ui_server import Server, until
 
-PATIENCE = 120_000
+from toolkit.layout.files import read_layouts
 
 
-def drag(page: Page, x0: float, y0: float, x1: float, y1: float) -> None:
-    """Drag over the canvas, between fractions of its width and height."""
+def on_screen(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the canvas, in fractions of its width and height, is on the page."""
     box = page.locator("#canvas").bounding_box()
     layout = drawn(page)["layout"]
     assert box is not None
@@ -22,10 +22,15 @@ def drag(page: Page, x0: float, y0: float, x1: float, y1: float) -> None:
     width, height = layout["width"] * scale, layout["height"] * scale
     left = box["x"] + (box["width"] - width) / 2
     top = box["y"] + (box["height"] - height) / 2
-    page.mouse.move(left + x0 * width, top + y0 * height)
+    return left + x * width, top + y * height
+
+
+def drag(page: Page, x0: float, y0: float, x1: float, y1: float) -> None:
+    """Drag over the canvas, between fractions of its width and height."""
+    page.mouse.move(*on_screen(page, x0, y0))
     page.mouse.down()
-    page.mouse.move(left + (x0 + x1) / 2 * width, top + (y0 + y1) / 2 * height)
-    page.mouse.move(left + x1 * width, top + y1 * height)
+    page.mouse.move(*on_screen(page, (x0 + x1) / 2, (y0 + y1) / 2))
+    page.mouse.move(*on_screen(page, x1, y1))
     page.mouse.up()
 
 
@@ -161,14 +166,41 @@ def test_all_of_the_canvas_works_by_keyboard(page: Page) -> None:
     page.keyboard.press("Control+d")
     page.keyboard.press("n")
     page.keyboard.press("[")
-    assert drawn(page)["selected"] == 1
-    page.keyboard.press(",")
+    assert [region.get("depth") for region in drawn(page)["layout"]["regions"]] == [None, None, 1]
+    page.keyboard.press(".")
     assert drawn(page)["selected"] == 0
     page.keyboard.press("Delete")
     expect(page.locator("#regions li")).to_have_count(2)
-    for _ in range(2):
-        page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
     expect(page.locator("#regions li")).to_have_count(3)
+
+
+def test_an_outline_is_drawn_moved_and_made(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="dog dog").click()
+    page.locator("#tool").select_option("lasso")
+    trace(page, [(0.1, 0.1), (0.6, 0.1), (0.6, 0.9), (0.1, 0.9)])
+    (region,) = drawn(page)["layout"]["regions"]
+    assert "box" not in region and len(region["polygon"]) > 8
+    page.locator("#canvas").press("ArrowRight")
+    (moved,) = drawn(page)["layout"]["regions"]
+    assert round(moved["polygon"][0][0] - region["polygon"][0][0], 3) == 0.01
+    page.get_by_label("Name", exact=True).first.fill("outlined")
+    page.locator("#prompt").fill("a dog")
+    page.locator("#steps").fill("2")
+    page.get_by_role("button", name="Make", exact=True).click()
+    expect(queued(page, "outlined", "done")).to_be_visible(timeout=PATIENCE)
+    made = server.folder / "outputs" / "layouts" / "outlined.yaml"
+    assert read_layouts([made])[0].regions[0].polygon
+
+
+def trace(page: Page, corners: list[tuple[float, float]]) -> None:
+    """Draw along corners, fractions of the canvas, without letting go."""
+    points = [on_screen(page, *corner) for corner in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=12)
+    page.mouse.up()
 
 
 def test_a_region_prompt_keeps_its_placeholder(page: Page) -> None:
@@ -183,7 +215,7 @@ def test_a_region_prompt_keeps_its_placeholder(page: Page) -> None:
 
 def test_warnings_come_while_one_draws(page: Page) -> None:
     draw_pair(page, "close")
-    drag(page, 0.7, 0.5, 0.5, 0.5)
+    drag(page, 0.74, 0.5, 0.44, 0.5)
     expect(page.locator("#checks .odd")).to_contain_text("less than a cell apart", timeout=PATIENCE)
 
 

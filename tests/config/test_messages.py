@@ -35,7 +35,7 @@ SCENE = "layout=scene1"
         (read_train, ["concept=rex", "concept.images=/tmp"], "class_word is missing"),
         (read_train, ["concept=dog", "output_dir="], "output_dir=: expected a path"),
         (read_train, ["concept=dog,cat", "concept.images=/tmp"], "for one concept, got dog, cat"),
-        (read_train, ["concept=dog", "model=sd51"], "nearest: sd15"),
+        (read_train, ["concept=dog", "model=sd51"], "nearest: sd21, sd15"),
         (read_train, ["concept=dog", "model=../model/mini"], "there is no model="),
         (read_train, ["concept=dog", "model.path=/no/such"], "no such file or folder"),
         (read_train, ["concept=dog", "model.dtype=half"], "float32, float16, bfloat16"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.evaluation.figures import score_figure
 from toolkit.evaluation.table import (
     ScoreRow,
     difference_interval,
@@ -91,3 +92,15 @@ def test_a_judge_has_only_the_columns_it_gives() -> None:
     heads = {line.split()[1]: line for line in shown if line.startswith("judge")}
     assert "strangeness" in heads["clean:"] and "similarity" not in heads["clean:"]
     assert "similarity" in heads["clip:"] and "spoilt" not in heads["clip:"]
+
+
+@pytest.mark.parametrize("judges", [("clip",), ("clip", "imagenet")])
+def test_the_chart_has_the_first_method_on_top(judges: tuple[str, ...]) -> None:
+    every = [
+        replace(row, judge=judge)
+        for judge in judges
+        for row in rows("ours", [0.5]) + rows("theirs", [0.4])
+    ]
+    figure = score_figure(every, 100)
+    assert all(axis.yaxis_inverted() for axis in figure.axes)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ours", "theirs"]

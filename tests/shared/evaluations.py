@@ -21,12 +21,12 @@ regions:
 
 
 class Work:
-    """A folder in which a dog and a cat are trained on the tiny base, and two layouts lie."""
+    """A folder with two layouts, and a dog, a cat and a fox trained on the tiny base."""
 
     def __init__(self, folder: Path, base: Path, concepts: Mapping[str, Concept]) -> None:
         self.folder = folder
         self.base = base
-        for name in ("dog", "cat"):
+        for name in ("dog", "cat", "fox"):
             save_concept(concepts[name], folder / f"out/concepts/tiny/{name}.safetensors")
         for name in ("one", "two"):
             (folder / f"{name}.yaml").write_text(LAYOUT.format(name=name))

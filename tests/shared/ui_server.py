@@ -21,22 +21,21 @@ CONCEPTS = Path(__file__).parents[1] / "reference" / "concepts"
 
 
 class Server:
-    """`toolkit ui`, and a client that may ask it. address: as it was printed."""
+    """`toolkit ui` or `toolkit rate`, and a client that may ask it. address: as it was printed."""
 
-    def __init__(self, folder: Path, base: Path, *typed: str) -> None:
+    def __init__(self, folder: Path, base: Path | None, *typed: str, command: str = "ui") -> None:
+        """base: None takes the embedded one, which `toolkit rate` never loads."""
+        chosen = [f"model.path={base}", "model.guidance_downscale=4"] if base else []
         self.folder = folder
         self.log = (folder / "server.log").open("a")
         self.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "toolkit", "ui",
-                f"model.path={base}", "model.guidance_downscale=4", "port=0", *typed,
-            ],
+            [sys.executable, "-m", "toolkit", command, *chosen, "port=0", *typed],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-        )  # fmt: skip
+        )
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().strip()
         self.client = httpx.Client(base_url=self.address, timeout=60)
@@ -103,4 +102,4 @@ def put_concepts(folder: Path, base: Base) -> None:
     """Keep the reference concepts under `folder`/outputs as trained ones."""
     for name in ("dog", "cat"):
         concept = read_foreign(CONCEPTS / f"{name}.pth", name, base, name)
-        save_concept(concept, concept_path(folder / "outputs", "tiny", name))
+        save_concept(concept, concept_path(folder / "outputs" / "concepts", "tiny", name))

@@ -111,10 +111,12 @@ def test_warnings_are_those_of_the_command(server: Server) -> None:
         {"layout": {"name": "../out"}},
         {"layout": {"conditions": [{"type": "controlnet", "model": "/", "image": "/etc/passwd"}]}},
         {"layout": {"width": 100}},
+        {"layout": {"regions": [{"concept": "dog", "prompt": "<dog>", "mask": "/etc/passwd"}]}},
         {"method": "../model/mini"},
         {"method": "fats"},
         {"switches": {"name": "../../x"}},
         {"switches": {"x output_dir": "/tmp"}},
+        {"method": "paint_by_example", "switches": {"painter": "/tmp"}},
         {"seeds": 0},
         {"seeds": [-1]},
         {"steps": 0},
@@ -170,6 +172,7 @@ def test_a_lora_is_imported_from_its_bytes(server: Server) -> None:
 def test_methods_say_what_they_do_and_what_can_be_set(server: Server) -> None:
     methods = {one["name"]: one for one in server.client.get("/api/methods").json()}
     assert "published" not in methods and methods["lora_composer"]["says"]
+    assert "cones2" in methods and "paint_by_example" not in methods, "its checkpoint is a file"
     switches = {one["name"]: one for one in methods["lora_composer"]["switches"]}
     assert switches["fill_loss"]["kind"] == "yes_no" and switches["fill_loss"]["meaning"]
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from toolkit.backbones.protocol import Backbone as Backbone
     from toolkit.backbones.protocol import Conditioning as Conditioning
     from toolkit.backbones.protocol import Passes as Passes
+    from toolkit.backbones.trained import Place as Place
+    from toolkit.backbones.trained import TrainedMap as TrainedMap
     from toolkit.backbones.unet.base import Base as Base
     from toolkit.backbones.unet.layerwise import CrossAttentionMaps as CrossAttentionMaps
     from toolkit.backbones.unet.load import load_base as load_base
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "toolkit.backbones.protocol": ("Backbone", "Conditioning", "Passes"),
+    "toolkit.backbones.trained": ("Place", "TrainedMap"),
     "toolkit.backbones.unet.base": ("Base",),
     "toolkit.backbones.unet.layerwise": ("CrossAttentionMaps",),
     "toolkit.backbones.unet.load": ("load_base",),

@@ -6,6 +6,8 @@ Told by the names of its tensors, which every program keeps: `.` and `_` between
 import re
 from collections.abc import Collection, Mapping
 
+from toolkit.errors import InputError
+
 SD1, SD2, SDXL = "Stable Diffusion 1.x", "Stable Diffusion 2.x", "Stable Diffusion XL"
 REFINER = "Stable Diffusion XL refiner"
 SUPPORTED = "Stable Diffusion 1.x, 2.x and XL"
@@ -114,3 +116,11 @@ def whole_part(names: Collection[str]) -> str | None:
         if any(re.search(pattern, name) for name in names):
             return part
     return None
+
+
+def two_text_encoders(base: str) -> InputError:
+    """Why Cones 2 neither learns nor draws on a base with a second text encoder."""
+    return InputError(
+        f"Cones 2 changes what one text encoder says, and {base} has two ({SDXL}): take a base of "
+        f"{SD1} or 2.x"
+    )

@@ -17,17 +17,24 @@ _ADAPTER = "default"
 
 @contextmanager
 def injected(
-    networks: Sequence[tuple[nn.Module, str]], rank: int, generator: torch.Generator
+    networks: Sequence[tuple[nn.Module, str]],
+    rank: int,
+    generator: torch.Generator,
+    ranks: Mapping[str, int] | None = None,
 ) -> Iterator[None]:
     """Put a LoRA on maps of each network, and take it off at the end.
 
     networks: each with a pattern of its maps' paths.
-    `lora_alpha == rank`: the low-rank product is added as it is. Its down half starts random (from
-    `generator`), its up half at 0. The networks' weights are not touched.
+    ranks: of maps that have another than `rank`, by a pattern of their paths' ends.
+    `lora_alpha` is the rank: the low-rank product is added as it is. Its down half starts random
+    (from `generator`), its up half at 0. The networks' weights are not touched.
     """
     try:
         for network, maps in networks:
-            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=maps)
+            own = dict(ranks or {})
+            config = LoraConfig(
+                r=rank, lora_alpha=rank, target_modules=maps, rank_pattern=own, alpha_pattern=own
+            )
             inject_adapter_in_model(config, network, _ADAPTER)
             for _, layer in injected_layers(network):
                 for half in (layer.lora_A, layer.lora_B):
@@ -49,6 +56,14 @@ def injected_layers(network: nn.Module) -> list[tuple[str, LoraLayer]]:
         for path, layer in network.named_modules()
         if isinstance(layer, LoraLayer)
     ]
+
+
+def injected_halves(network: nn.Module) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
+    """The injected LoRA's down and up halves, by path of the map."""
+    return {
+        path: (layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight)
+        for path, layer in injected_layers(network)
+    }
 
 
 def learned(network: nn.Module) -> dict[str, LowRank]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from toolkit.backbones.low_rank import LowRank
 from toolkit.backbones.unet.names import Part
+from toolkit.layout.layout import Region
 
 
 class Change(Protocol):
@@ -32,6 +33,19 @@ class Change(Protocol):
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A word of a prompt that is to be read as a concept (Cones 2).
+
+    word: the nth subject of one word is its nth mention. residual: (tokens of the word, dim), what
+    is added to its encoding. region: where layout guidance draws it to; None: nowhere.
+    """
+
+    word: str
+    residual: Tensor
+    region: Region | None = None
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A prompt with all placeholders written out, and the concept whose change encodes it.
 
@@ -43,6 +57,7 @@ class Prompt:
     negative: str = ""
     change: Change | None = None
     strength: float = 1.0
+    subjects: tuple[Subject, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class Regional:
         queries, act in its box too.
     word_bias: added in a box to the scores of its concept's own words.
     subject_bias: added outside the boxes to the scores of the subjects' class words.
+    steering: of layout guidance, what a subject's word weighs in its region, and elsewhere; None
+        is none.
     """
 
     injection: bool = True
@@ -63,3 +80,4 @@ class Regional:
     queries: bool = False
     word_bias: float = 0.0
     subject_bias: float = 0.0
+    steering: tuple[float, float] | None = None

@@ -14,6 +14,7 @@ from torch import Tensor
 from toolkit.backbones.pass_count import PassCount
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.unet.names import Part
+from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.layout.areas import Area
 from toolkit.layout.layout import Layout, Region
 
@@ -59,11 +60,12 @@ class Passes(Protocol):
         timestep: Tensor,
         guidance_scale: float | Tensor,
         closed: bool = False,
+        steering: float = 0.0,
     ) -> Tensor:
         """The two-sided denoising pass: (pictures, channels, h, w) noise (or velocity), float32.
 
         guidance_scale: of classifier-free guidance, for all cells or (pictures, 1, h, w).
-        closed: boxes do not see the background either.
+        closed: boxes do not see the background either. steering: how strongly layout guidance acts.
         """
         ...
 
@@ -159,6 +161,10 @@ class Backbone(Protocol):
 
     def scheduler(self, steps: int) -> Scheduler:
         """A scheduler, set to `steps` timesteps."""
+        ...
+
+    def noise_schedule(self) -> NoiseSchedule:
+        """How latents are noised, and what is then asked of the model."""
         ...
 
     def check_layout(self, layout: Layout) -> None:

@@ -112,6 +112,31 @@ def check_local(path: str) -> None:
         _check_folder(local)
 
 
+def family_at(path: str) -> str | None:
+    """The family of the base in a file or folder that is here; None where that is not known.
+
+    What is wrong there is told by `check_local`.
+    """
+    local = Path(path)
+    try:
+        if local.is_file():
+            return family_of(_check_file(local)) or SD1
+        index = _read_object(local / _INDEX)
+        unet = _read_object(local / "unet" / "config.json")
+    except (InputError, OSError):  # a path may be too long for a file
+        return None
+    if any(index.get("text_encoder_2") or ()):
+        return SDXL
+    return SD2 if unet.get("use_linear_projection") else SD1
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    content = read_json(read_text(file), str(file))
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: must be a JSON object")
+    return content
+
+
 def _check_file(path: Path) -> list[str]:
     """The names of a file's tensors.
 
@@ -148,10 +173,7 @@ def _check_folder(path: Path) -> None:
     index_file = path / _INDEX
     if not index_file.is_file():
         raise InputError(f"{path} has no {_INDEX}, so it is no diffusers model{_inside(path)}")
-    index = read_json(read_text(index_file), str(index_file))
-    if not isinstance(index, dict):
-        raise InputError(f"{index_file}: must be a JSON object")
-    check_index(index, str(path))
+    check_index(_read_object(index_file), str(path))
     for part in ("unet", "text_encoder", "text_encoder_2", "vae"):
         for weights in sorted((path / part).glob("*model.safetensors")):
             content = content_of(weights)

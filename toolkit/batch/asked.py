@@ -3,12 +3,15 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.batch.concepts import concept_files
+from toolkit.batch.exemplars import exemplars_of
+from toolkit.concept.stored import CONES2, images_in
 from toolkit.config.schema import ComposeConfig, Folders, ModelConfig, SampleConfig
 from toolkit.errors import InputError, one_line, shortened
 from toolkit.files import check_writable
@@ -23,13 +26,14 @@ class Asked:
 
     layouts: a wrong one of these ends the command.
     numbered: those of a layouts file, by line: wrong ones are left out, and stand in `rejected`.
-    files: of every concept that they name.
+    files: of every concept that they name. exemplars: an image of each, for methods that ask.
     """
 
     layouts: list[Layout]
     numbered: dict[int, Layout]
     rejected: list[Rejected]
     files: dict[str, Path]
+    exemplars: dict[str, Path] = field(default_factory=dict)
 
     @property
     def usable(self) -> list[Layout]:
@@ -119,13 +123,28 @@ def checked(
     """Layouts that have been read, with the files of their concepts. Raises InputError as above."""
     asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {})
     check_local(model.path)  # what is no base is told before what is not trained on it
+    configuration = read_configuration(model.path)
+    two_encoders = configuration is not None and configuration.text_encoder_2 is not None
+    if two_encoders and method is not None and method.recipe == CONES2:
+        raise two_text_encoders(model.name)
     asked.files.update(concept_files(layouts, folders, model, method))
     asked.check_each(lambda one: asked.files.update(concept_files([one], folders, model, method)))
-    configuration = read_configuration(model.path)
+    if method is not None:
+        asked.check_each(method.check)
+        _find_exemplars(asked, method)
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         asked.check_each(lambda layout: sizes.check_layout(layout, model.name))
     return asked
+
+
+def _find_exemplars(asked: Asked, method: Method) -> None:
+    """Find the image of each concept, where the method is shown one."""
+
+    def trained_from(concept: str) -> str:
+        return images_in(asked.files[concept])
+
+    asked.check_each(lambda one: asked.exemplars.update(exemplars_of(one, method, trained_from)))
 
 
 def _refuse(rejected: Sequence[Rejected]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.concept.stored import concept_path
+from toolkit.concept.stored import CONES2, ED_LORA, concept_path, recipe_in
 from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError
@@ -22,24 +22,33 @@ def concept_files(
 ) -> dict[str, Path]:
     """The concept file of every concept in `layouts`, and of what `method` needs besides.
 
-    Raises InputError naming the command that trains what is missing, or a file that is not there.
+    Raises InputError naming the command that trains what is missing, a file that is not there, or
+    one of another recipe than the method draws.
     """
+    recipe = ED_LORA if method is None else method.recipe
     names = dict.fromkeys(name for layout in layouts for name in layout.concepts)
     paths = {
         name: Path(name)
         if is_file(name)
-        else concept_path(folders.concepts_folder, model.name, name)
+        else concept_path(folders.concepts_folder, model.name, name, recipe)
         for name in names
     }
     missing = [name for name, path in paths.items() if not path.is_file()]
     for name in filter(is_file, missing):
         raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
-        typed = training_arguments(missing, model, folders)
-        where = folders.concepts_folder / model.name
+        typed = training_arguments(missing, model, folders, recipe)
+        where = concept_path(folders.concepts_folder, model.name, missing[0], recipe).parent
         raise InputError(
             f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
         )
+    for name in filter(is_file, paths):
+        found = recipe_in(paths[name])
+        if found != recipe and CONES2 in (found, recipe):
+            raise InputError(
+                f"{name}: this method draws concepts of recipe={recipe}, and this file is "
+                + (f"of recipe={found}" if found else "none of them, or damaged")
+            )
     return paths | _fusions(layouts, folders, model, method)
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,14 @@ class Recipe:
     guidance_scale: float
     also_needs: Callable[[Layout], Sequence[str]] = lambda layout: ()
     """Concepts that the method asks for besides a layout's own."""
+    also_reads: Callable[[Layout], Sequence[str]] = lambda layout: ()
+    """Files that the method asks for besides a layout's conditions."""
     masks: Mapping[str, str] = field(default_factory=dict)
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
-        conditions = {path: self.conditions[path] for path in _condition_paths(item.layout)}
+        read = (*_condition_paths(item.layout), *self.also_reads(item.layout))
+        conditions = {path: self.conditions[path] for path in read}
         masks = {path: self.masks[path] for path in _mask_paths(item.layout)}
         names = dict.fromkeys((*item.layout.concepts, *self.also_needs(item.layout)))
         return {
@@ -83,9 +87,16 @@ def recipe_of(
     method: Method,
     steps: int,
     guidance_scale: float,
+    exemplars: Mapping[str, Path],
 ) -> Recipe:
-    """The recipe of a run; reads every concept's, condition's and mask's files once."""
-    conditions = {path for layout in layouts for path in _condition_paths(layout)}
+    """The recipe of a run; reads every concept's, condition's and mask's files once.
+
+    exemplars: images of concepts, where the method is shown them.
+    """
+    also_reads = partial(method.reads, exemplars=exemplars)
+    conditions = {
+        path for layout in layouts for path in (*_condition_paths(layout), *also_reads(layout))
+    }
     masks = {path for layout in layouts for path in _mask_paths(layout)}
     return Recipe(
         base=base.record,
@@ -95,6 +106,7 @@ def recipe_of(
         steps=steps,
         guidance_scale=guidance_scale,
         also_needs=method.also_needs,
+        also_reads=also_reads,
         masks={path: sha256_of(Path(path)) for path in masks},
     )
 
@@ -111,7 +123,7 @@ def _sha256_of_all(path: Path) -> str:
     """Of a file; of a folder, of its files' hashes; "" of a hub id, whose name must do."""
     if path.is_file():
         return sha256_of(path)
-    hashes = [sha256_of(file) for file in sorted(path.glob("*")) if file.is_file()]
+    hashes = [sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()]
     return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
 

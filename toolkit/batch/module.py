@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from lightning import LightningModule
@@ -49,7 +50,8 @@ class Composition:
 class Composer(LightningModule):
     """Composes a batch of (layout, seed) items in `predict_step`.
 
-    concepts: by name, every one the items need.
+    concepts: by name, every one the items need. exemplars: an image of each, where the method is
+    shown them.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Composer(LightningModule):
         method: Method,
         steps: int,
         guidance_scale: float,
+        exemplars: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__()
+        self.exemplars = exemplars or {}
         self.base = base
         self.networks = ModuleDict(base.networks)
         self.concepts = concepts
@@ -105,11 +109,9 @@ class Composer(LightningModule):
         latents = compose(
             self.base, self.method, ready, seeds, self.steps, self.guidance_scale, watch
         )
-        with torch.no_grad():
-            pixels = self.base.decode(latents) if self.base.vae is not None else None
+        pixels = self._pixels(latents, batch)
         made = self.base.passes_made.since(passes)
         peak = torch.cuda.max_memory_allocated(self.base.device) if on_gpu else None
-        pixels = None if pixels is None else pixels.cpu()  # which waits for a GPU
         seconds = (time.perf_counter() - started) / len(batch)
         for index, composition in enumerate(done):
             composition.latents = latents[index].cpu()
@@ -120,6 +122,16 @@ class Composer(LightningModule):
             composition.peak_memory = peak
             composition.together = len(batch)
         return done
+
+    @torch.no_grad()
+    def _pixels(self, latents: Tensor, batch: Sequence[Item]) -> Sequence[Tensor] | None:
+        """Each picture, (3, height, width) in 0..1 on the CPU; None without an autoencoder."""
+        if self.base.vae is None and not self.method.finishes:
+            return None
+        return [
+            self.method.finish(pixels, item.layout, item.seed, self.exemplars).cpu()
+            for pixels, item in zip(self.base.decode(latents), batch, strict=True)
+        ]
 
     def conditioning(self, layout: Layout) -> tuple[Conditioning, ...]:
         """The layout, encoded; kept while items of the same layout follow one another."""

@@ -31,7 +31,7 @@ class BatchProgress(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Composer)
-        self.steps = pl_module.steps
+        self.steps = pl_module.method.passes(pl_module.steps)
         self.own = len(share_of(self.items, trainer.global_rank, trainer.world_size))
         self.ended = self.failed = self.of_batch = self.most = 0
         self.bar = tqdm(

@@ -145,6 +145,7 @@ class _Usable:
     base: Base
     concepts: Mapping[str, Concept]
     files: Mapping[str, Path]
+    exemplars: Mapping[str, Path]
 
 
 def _usable(job: _Job, asked: Asked) -> _Usable:
@@ -165,7 +166,7 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
     remarks: dict[str, list[str]] = {}
 
     def check_and_note(layout: Layout) -> None:
-        for remark in check(layout, base, concepts):
+        for remark in check(layout, base, concepts, job.method.recipe):
             remarks.setdefault(remark, []).append(layout.name)
 
     asked.check_each(check_and_note)
@@ -173,7 +174,7 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         log.warning("layout %s%s: %s", names[0], more, remark)
     tell_rejected(asked.rejected)
-    return _Usable(asked.usable, asked.rejected, base, concepts, asked.files)
+    return _Usable(asked.usable, asked.rejected, base, concepts, asked.files, asked.exemplars)
 
 
 def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | None:
@@ -190,12 +191,20 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         job.method,
         sampling.steps,
         sampling.guidance_scale,
+        usable.exemplars,
     )
     missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
     if not missing:
         tell_all_there(items)
         return []
-    module = Composer(base, usable.concepts, job.method, sampling.steps, sampling.guidance_scale)
+    module = Composer(
+        base,
+        usable.concepts,
+        job.method,
+        sampling.steps,
+        sampling.guidance_scale,
+        usable.exemplars,
+    )
     writer = CompositionWriter(job.folder, recipe, job.figures, job.provenance)
     progress = BatchProgress(missing, job.folder)
     callbacks = [writer, progress, HeedSigterm()]

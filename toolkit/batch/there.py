@@ -74,6 +74,12 @@ def _all_there(
     if identity is None:
         return False
     recipe = recipe_of(
-        identity, asked.usable, asked.files, method, sampling.steps, sampling.guidance_scale
+        identity,
+        asked.usable,
+        asked.files,
+        method,
+        sampling.steps,
+        sampling.guidance_scale,
+        asked.exemplars,
     )
     return all(is_done(item, recipe, folder) for item in items)

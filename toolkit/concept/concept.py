@@ -7,13 +7,17 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from toolkit.backbones import Backbone, Part
+from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.low_rank import LowRank
+from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.errors import InputError
 
 
 @dataclass(frozen=True)
 class Concept:
     """An ED-LoRA: layer-wise token embeddings and low-rank changes of attention's linear maps.
+
+    Or what Cones 2 learns: a residual, and none of those.
 
     embeddings: (tokens, layers, width) for the base's text encoder; tokens may be 0 for a plain
         LoRA. embeddings_2: those for a second text encoder; None for a base without one.
@@ -25,6 +29,7 @@ class Concept:
     architecture, weights: fingerprints of the base it was learned on; empty when unknown.
     training: the settings it was trained with, for the record.
     images: the folder it was trained from; empty when unknown.
+    residual: (tokens of the class word, dim), what Cones 2 adds to the class word's encoding.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Concept:
     weights: str = ""
     training: Mapping[str, str] = field(default_factory=dict)
     images: str = ""
+    residual: Tensor | None = None
 
     def __post_init__(self) -> None:
         for embeddings in self.token_embeddings.values():
@@ -50,6 +56,16 @@ class Concept:
                     f"concept {self.name}: embeddings of shape {tuple(embeddings.shape)} "
                     f"do not fit {len(self.token_names)} tokens"
                 )
+        if self.residual is not None and (self.residual.ndim != 2 or not self.class_word):
+            raise InputError(
+                f"concept {self.name}: a residual of shape {tuple(self.residual.shape)} for the "
+                f"class word {self.class_word!r}: expected (tokens, width), and a word"
+            )
+
+    @property
+    def recipe(self) -> str:
+        """How it was learned, as `toolkit train recipe=` has it."""
+        return ED_LORA if self.residual is None else CONES2
 
     @property
     def placeholder(self) -> str:
@@ -120,6 +136,14 @@ class Concept:
         said = self.described_tokens | {self.placeholder: self.class_word}
         return " ".join(written_out(prompt, said).split())
 
+    def check_recipe(self, recipe: str) -> None:
+        """Raise InputError where a method that needs concepts of `recipe` cannot use this one."""
+        if self.recipe != recipe:
+            raise InputError(
+                f"concept {self.name} is of recipe={self.recipe}, and this method draws those of "
+                f"recipe={recipe}: toolkit train recipe={recipe} learns one"
+            )
+
     def check_fits(self, base: Backbone) -> None:
         """Raise InputError, saying which base it was made for, if its shapes do not fit `base`."""
         if self.architecture and self.architecture != base.architecture:
@@ -136,6 +160,8 @@ class Concept:
                     f"concept {self.name} has embeddings for (layers, width) {_said(shapes)}, but "
                     f"{base.name} needs {_said(base.embedding_shapes)}"
                 )
+        if self.residual is not None:
+            self._check_residual(self.residual, base)
         for part, changes in self.changes.items():
             maps = base.map_shapes(part)
             for path, pair in changes.items():
@@ -149,6 +175,16 @@ class Concept:
                         f"concept {self.name} was made for another base than {base.name}: its "
                         f"{part.said} map {path} is {shape}, the base's {own}"
                     )
+
+    def _check_residual(self, residual: Tensor, base: Backbone) -> None:
+        if len(base.embedding_shapes) > 1:
+            raise two_text_encoders(base.name)
+        _, width = base.embedding_shapes[Part.TEXT_ENCODER]
+        if residual.shape[1] != width:
+            raise InputError(
+                f"concept {self.name} has a residual of width {residual.shape[1]}, but "
+                f"{base.name} needs {width}"
+            )
 
 
 def _said(shapes: Mapping[Part, tuple[int, int]]) -> str:

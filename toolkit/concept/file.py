@@ -14,7 +14,7 @@ from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
 from toolkit.backbones.unet.names import path_of, stored_name
 from toolkit.concept.concept import Concept
-from toolkit.concept.stored import FORMAT, FORMAT_VERSION
+from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE, RESIDUAL
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 
@@ -38,6 +38,8 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         for name, pair in changes.items():
             tensors[f"{stored_name(part, name)}.lora_A.weight"] = pair.down
             tensors[f"{stored_name(part, name)}.lora_B.weight"] = pair.up
+    if concept.residual is not None:
+        tensors[RESIDUAL] = concept.residual
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -53,6 +55,8 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         "images": concept.images,
         "training": json.dumps(dict(concept.training), sort_keys=True),
     }
+    if concept.recipe != ED_LORA:
+        metadata[RECIPE] = concept.recipe
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if not all(_survives(tensor, dtype) for tensor in cpu.values()):
         dtype = torch.float32
@@ -85,6 +89,7 @@ def load_concept(path: Path) -> Concept:
         if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise InputError(f"{path}: {name} holds values that are not finite")
     embeddings = {part: tensors.pop(name) for part, name in _EMBEDDINGS.items() if name in tensors}
+    residual = tensors.pop(RESIDUAL, None)
     try:
         return Concept(
             name=metadata["name"],
@@ -102,6 +107,7 @@ def load_concept(path: Path) -> Concept:
             weights=metadata["base_weights"],
             training=dict(json.loads(metadata["training"])),
             images=metadata.get("images", ""),  # files of earlier versions do not say
+            residual=residual,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: its metadata is damaged ({error})") from error

@@ -9,11 +9,26 @@ from safetensors import SafetensorError, safe_open
 
 FORMAT = "toolkit-concept"
 FORMAT_VERSION = "1"
+RECIPE = "recipe"
+"""In a concept file's metadata: how it was trained, where that is not ED_LORA."""
+ED_LORA, CONES2 = "ed_lora", "cones2"
+RESIDUAL = "text_residual"
+"""The tensor of a concept file that Cones 2 learns."""
 
 
-def concept_path(concepts: Path, model: str, name: str) -> Path:
-    """Where the concept `name` of the base `model` is kept in the folder of concepts."""
-    return concepts / model / f"{name}.safetensors"
+def concept_path(concepts: Path, model: str, name: str, recipe: str = ED_LORA) -> Path:
+    """Where the concept `name` of the base `model` is kept in the folder of concepts.
+
+    Each recipe has a folder of its own.
+    """
+    folder = concepts / model
+    return (folder if recipe == ED_LORA else folder / recipe) / f"{name}.safetensors"
+
+
+def recipe_in(path: Path) -> str | None:
+    """By which recipe a concept file was trained; None where no whole concept file is."""
+    metadata = _metadata(path)
+    return None if metadata is None else metadata.get(RECIPE, ED_LORA)
 
 
 def training_of(path: Path) -> Mapping[str, str] | None:

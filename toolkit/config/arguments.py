@@ -96,6 +96,11 @@ def method_names(value: object) -> tuple[str, ...]:
     return names(str(value), "methods")
 
 
+def layout_names(value: object) -> tuple[str, ...]:
+    """The layouts whose pictures are shown."""
+    return names(str(value), "layout")
+
+
 def judge_names(value: object) -> tuple[str, ...]:
     """Who judges."""
     return tuple(str(from_home(name)) for name in names(str(value), "judge"))

@@ -1,16 +1,19 @@
 """From a command's arguments to its checked config."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.backbones.source import family_at
+from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.config.arguments import (
     concept_name,
     concept_names,
     existing_file,
     judge_names,
     layout_files,
+    layout_names,
     method_names,
     names,
     seeds,
@@ -19,17 +22,28 @@ from toolkit.config.arguments import (
 )
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
-from toolkit.config.lookup import base_name, choices, find_base, find_config, find_dataset
+from toolkit.config.lookup import (
+    base_name,
+    choices,
+    config_for,
+    find_base,
+    find_config,
+    find_dataset,
+)
 from toolkit.config.method import build_method, named_by_switches
+from toolkit.config.recipes import RECIPES, build_training
 from toolkit.config.schema import (
     ComposeConfig,
+    ConceptsConfig,
     EvaluateConfig,
     ExportConfig,
     Format,
     FuseConfig,
     ImportConfig,
+    InspectConfig,
     LayoutsConfig,
     OtherPictures,
+    RateConfig,
     SampleConfig,
     TrainConfig,
     UiConfig,
@@ -38,6 +52,8 @@ from toolkit.config.trainer import check_trainer_argument, trainer_arguments
 from toolkit.config.values import build, parse
 from toolkit.errors import InputError
 from toolkit.files import from_home
+from toolkit.methods import Method
+from toolkit.methods.paint_by_example import PaintByExample
 from toolkit.names import check_folder_name
 from toolkit.text.suggest import nearest
 from toolkit.text.yaml_values import read_scalar
@@ -61,8 +77,9 @@ class Shape:
     groups: the groups that are composed for it.
     own: keys that are not simply a field of the schema.
     positional: fields that the first argument gives, without a key.
-    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: what
-        they mean.
+    named: sections whose keys are names that the person chooses, as pictures.NAME=FOLDER: how a
+        name is shown, and what the key means.
+    before: keys that the command takes before the others are read, with their meanings.
     """
 
     config: str
@@ -71,12 +88,13 @@ class Shape:
     own: Mapping[str, Own] = field(default_factory=dict)
     positional: frozenset[str] = frozenset()
     named: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
 
     def typed_keys(self) -> dict[str, str]:
         """Every key that may be typed but groups and the trainer's, with its meaning."""
         hidden = {own.field for own in self.own.values()} | self.positional | {"concept.name"}
         hidden |= self.named.keys()
-        keys = {name: own.meaning for name, own in self.own.items()}
+        keys = {name: own.meaning for name, own in self.own.items()} | dict(self.before)
         keys |= {f"{name}.{shown}": meaning for name, (shown, meaning) in self.named.items()}
         return keys | {
             name: key.meaning
@@ -85,9 +103,10 @@ class Shape:
         }
 
 
+PAINTER = Own("painter", str, "Paint by Example's checkpoint: a diffusers folder or hub id")
 SEEDS = Own("seeds", seeds, "8 means 0 to 7; [7,11] means those two")
 
-TRAIN = Shape("train", TrainConfig, ("concept", "model", "trainer", "logger"))
+TRAIN = Shape("train", TrainConfig, ("concept", "recipe", "model", "trainer", "logger"))
 COMPOSE = Shape(
     "compose",
     ComposeConfig,
@@ -96,6 +115,7 @@ COMPOSE = Shape(
         "layout": Own("layouts", layout_files, "names of configs/layout or files, with commas"),
         "layouts": Own("layouts_file", existing_file, "a .jsonl file, one layout a line"),
         "seeds": SEEDS,
+        "painter.path": PAINTER,
     },
 )
 EVALUATE = Shape(
@@ -106,6 +126,7 @@ EVALUATE = Shape(
         "layout": COMPOSE.own["layout"],
         "layouts": COMPOSE.own["layouts"],
         "seeds": SEEDS,
+        "painter.path": PAINTER,
         "methods": Own("methods", method_names, "names of configs/method, with commas"),
         "judge": Own(
             "judges",
@@ -116,6 +137,7 @@ EVALUATE = Shape(
     named={
         "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
     },
+    before={"protocol": "whole tables, as a name of configs/protocol says"},
 )
 LAYOUTS = Shape(
     "layouts",
@@ -141,6 +163,8 @@ IMPORT = Shape(
     frozenset({"file"}),
 )
 EXPORT = Shape("export", ExportConfig, ("model",), positional=frozenset({"concept"}))
+CONCEPTS = Shape("concepts", ConceptsConfig, ())
+INSPECT = Shape("inspect", InspectConfig, (), positional=frozenset({"file"}))
 FUSE = Shape(
     "fuse",
     FuseConfig,
@@ -148,7 +172,18 @@ FUSE = Shape(
     {"concepts": Own("concepts", concept_names, "the concepts to fuse, with commas")},
 )
 UI = Shape("ui", UiConfig, ("model",))
+RATE = Shape(
+    "rate",
+    RateConfig,
+    ("model",),
+    {
+        "layout": Own("layouts", layout_names, "names of layouts, with commas; all by default"),
+        "methods": EVALUATE.own["methods"],
+    },
+)
 
+_SECTIONS = {ED_LORA: "training", CONES2: "cones2"}
+"""In a model's file: what that base needs of a recipe's keys."""
 _HINTS = {
     "concept": "; for your own: concept.images=FOLDER concept.class_word=WORD",
     "model": "; any other base: model.path=FOLDER_FILE_OR_HUB_ID",
@@ -181,7 +216,10 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
         method = named_by_switches(content["method"], of_file, typed)
     else:
         method = build_method(content["method"])
-    return build(ComposeConfig, content | {"method": method})
+    painter = _painter(content)
+    if painter is not None and not isinstance(method, PaintByExample):
+        raise InputError(f"painter.path is for method=paint_by_example, not {method.name}")
+    return build(ComposeConfig, content | {"method": _with_painter(method, painter)})
 
 
 def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
@@ -195,10 +233,12 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
             f"say what to compare on: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
     chosen = {"model": typed["model"]} if "model" in typed else {}
+    painter = _painter(content)
     methods = []
     for name in content.get("methods", ()):
         _check_choice("method", name)
-        methods.append(build_method(composed(COMPOSE, chosen | {"method": name})["method"]))
+        method = build_method(composed(COMPOSE, chosen | {"method": name})["method"])
+        methods.append(_with_painter(method, painter))
     pictures = [
         OtherPictures(str(name), from_home(str(folder)))
         for name, folder in (content.get("pictures") or {}).items()
@@ -220,6 +260,18 @@ def read_layouts(arguments: Sequence[str]) -> LayoutsConfig:
             f"say what to export: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
     return build(LayoutsConfig, content)
+
+
+def _painter(content: dict[str, Any]) -> str | None:
+    """What `painter.path` says, taken out of the content."""
+    section = content.pop("painter", None) or {}
+    return None if section.get("path") is None else str(from_home(str(section["path"])))
+
+
+def _with_painter(method: Method, painter: str | None) -> Method:
+    if painter is None or not isinstance(method, PaintByExample):
+        return method
+    return replace(method, painter=painter)
 
 
 def read_sample(arguments: Sequence[str]) -> SampleConfig:
@@ -267,14 +319,42 @@ def read_ui(arguments: Sequence[str]) -> UiConfig:
     return build(UiConfig, _read(UI, split_arguments(arguments)))
 
 
+def read_rate(arguments: Sequence[str]) -> RateConfig:
+    """The config of the page on which pictures are rated."""
+    return build(RateConfig, _read(RATE, split_arguments(arguments)))
+
+
+def read_concepts(arguments: Sequence[str]) -> ConceptsConfig:
+    """The config of listing what is trained and imported."""
+    typed = split_arguments(arguments)
+    _check_keys(CONCEPTS, typed)
+    return build(ConceptsConfig, typed)
+
+
+def read_inspect(arguments: Sequence[str]) -> InspectConfig:
+    """The config of telling about one file."""
+    file, others = take_first(arguments, "file to inspect")
+    typed = split_arguments(others)
+    _check_keys(INSPECT, typed)
+    return build(InspectConfig, typed | {"file": from_home(file)})
+
+
 def composed(shape: Shape, chosen: Mapping[str, str]) -> dict[str, Any]:
     """What the config files say for `chosen` groups; a model's own sections come last."""
     content, choice_of = compose_groups(shape.config, chosen)
     model = content.setdefault("model", {})
-    for section in ("training", "sampling", "method"):
-        brought = model.pop(section, None) or {}
-        if section in {field.name for field in fields(shape.schema)}:
-            content[section] = {**(content.get(section) or {}), **brought}
+    brought = {
+        section: model.pop(section, None) or {}
+        for section in (*_SECTIONS.values(), "sampling", "method")
+    }
+    if "recipe" in shape.groups:
+        settings = content.get("recipe") or {}
+        content["recipe"] = recipe = settings.pop("kind", ED_LORA)
+        if recipe not in RECIPES:
+            raise InputError(f"recipe.kind={recipe}: expected one of {', '.join(RECIPES)}")
+        brought["training"] = {**settings, **brought[_SECTIONS[recipe]]}
+    for section in {one.name for one in fields(shape.schema)} & set(brought):
+        content[section] = {**(content.get(section) or {}), **brought[section]}
     for group in ("model", "method"):
         if group in shape.groups:
             content[group].setdefault("name", choice_of.get(group))
@@ -293,7 +373,8 @@ def _train_config(typed: Mapping[str, str]) -> TrainConfig:
     content["concept"] = {"name": name, **concept}
     if "images" in concept:
         content["concept"]["images"] = find_dataset(Path(concept["images"]))
-    return build(TrainConfig, content)
+    recipe = content.pop("recipe")
+    return build(TrainConfig, content | {"training": build_training(recipe, content["training"])})
 
 
 def content_of(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
@@ -328,9 +409,12 @@ def _read(shape: Shape, typed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _chosen(shape: Shape, typed: Mapping[str, str]) -> dict[str, str]:
-    """The groups that were chosen; a base that is given by its path begins as Stable Diffusion."""
+    """The groups that were chosen; a base that is given by its path begins as its family does."""
     chosen = {group: typed[group] for group in shape.groups if group in typed}
-    return {"model": "sd15", **chosen} if "model.path" in typed else chosen
+    if "model.path" not in typed or "model" in chosen:
+        return chosen
+
+    return {"model": config_for(family_at(str(from_home(typed["model.path"])))), **chosen}
 
 
 def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) -> None:
@@ -339,7 +423,7 @@ def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) 
         section, _, last = name.rpartition(".")
         if name.partition(".")[0] in shape.named:  # whose names may hold dots
             section, _, last = name.partition(".")
-        if name in shape.groups:
+        if name in shape.groups or name in shape.before:
             continue
         value: object = text
         if section == "trainer":

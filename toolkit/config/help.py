@@ -1,17 +1,19 @@
 """What `toolkit COMMAND --help` prints: the groups with their choices, and every key."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, asdict
 from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from toolkit.concept.stored import ED_LORA
 from toolkit.config.commands import Shape, content_of
 from toolkit.config.groups import compose_groups
 from toolkit.config.keys import keys_of
 from toolkit.config.lookup import choices
 from toolkit.config.method import build_method
+from toolkit.config.recipes import build_training
 from toolkit.config.trainer import trainer_arguments
 from toolkit.methods import LoraComposer, Preset, record_of
 
@@ -32,8 +34,10 @@ def describe(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
 
 def describe_groups(shape: Shape, typed: Mapping[str, str] | None = None) -> str:
     """The groups that a command takes, with their choices."""
+    if not shape.groups:
+        return "Groups: none"
     _, taken = compose_groups(shape.config, {})
-    listed = [*shape.groups, *(["layout"] if "layout" in shape.own else [])]
+    listed = [*shape.groups, *(["layout"] if "layout" in shape.own else []), *shape.before]
     lines = ["Groups: group=name takes configs/group/name.yaml, from ./configs first"]
     for group in listed:
         marks = {(typed or {}).get(group): " (chosen)", taken.get(group): " (default)"}
@@ -45,6 +49,7 @@ def describe_groups(shape: Shape, typed: Mapping[str, str] | None = None) -> str
 def _keys(shape: Shape, typed: Mapping[str, str], content: Mapping[str, Any]) -> str:
     keys = keys_of(shape.schema)
     own = _of_method(content) if "method" in shape.groups else {}
+    learning = _of_recipe(content) if "recipe" in shape.groups else {}
     lines = [f"Keys: key=value, with the {'values' if typed else 'defaults'} of {_named(content)}"]
     for name, meaning in shape.typed_keys().items():
         key = None if name in shape.own else keys.get(name)
@@ -53,6 +58,10 @@ def _keys(shape: Shape, typed: Mapping[str, str], content: Mapping[str, Any]) ->
             if "method" in typed and name not in own:
                 continue
             default = own.get(name, default)
+        if name.startswith("training."):
+            if name not in learning:
+                continue
+            default = learning[name]
         written = name if default is MISSING else f"{name}={_shown(default)}"
         said = f"{meaning}{_choices(key.annotation) if key else ''}"
         lines.append(f"  {written:48}{'' if len(written) < 48 else ' '}{said}".rstrip())
@@ -62,14 +71,24 @@ def _keys(shape: Shape, typed: Mapping[str, str], content: Mapping[str, Any]) ->
 def _of_method(content: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the method that was chosen, with what its preset makes of them."""
     method = build_method(content["method"])
-    settings = record_of(method)
+    settings = {**record_of(method), **asdict(method)}
     if isinstance(method, LoraComposer):
         settings["preset"] = content["method"].get("preset") or Preset.PUBLISHED
     return {f"method.{name}": value for name, value in settings.items()}
 
 
+def _of_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the recipe that was chosen, with their values."""
+    settings = build_training(content["recipe"], content["training"])
+    return {f"training.{name}": value for name, value in asdict(settings).items()}
+
+
 def _named(content: Mapping[str, Any]) -> str:
+    if "name" not in content["model"]:
+        return "the command"
     named = [f"model={content['model']['name']}"]
+    if content.get("recipe") not in (None, ED_LORA):
+        named.append(f"recipe={content['recipe']}")
     method = content.get("method") or {}
     if method.get("name") not in (None, "lora_composer"):
         named.append(f"method={method['name']}")

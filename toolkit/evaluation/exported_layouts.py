@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.concept.stored import class_word_in, concept_path
-from toolkit.config.lookup import choices, find_config
+from toolkit.concept.stored import class_word_in, concept_path, images_in
+from toolkit.config.lookup import choices, find_config, images_of
 from toolkit.config.schema import LayoutsConfig
 from toolkit.errors import InputError
-from toolkit.evaluation.asked import images_of
 from toolkit.files import check_writable, whole_file
 from toolkit.layout.areas import bounds_of
 from toolkit.layout.files import read_layouts, read_lines
@@ -67,7 +66,7 @@ def _concept(name: str, config: LayoutsConfig) -> dict[str, Any]:
     if is_file(name):
         raise InputError(f"{name} has no images to show: run toolkit import for it first")
     file = concept_path(config.concepts_folder, config.model.name, name).absolute()
-    images = read_concept_folder(images_of(name, file), name).images
+    images = read_concept_folder(images_of(name, images_in(file)), name).images
     return {
         "class_word": _class_word(name, file),
         "file": str(file) if file.is_file() else None,

@@ -31,7 +31,7 @@ def score_figure(rows: Sequence[ScoreRow], resamples: int) -> Figure:
             axis.set_yticks(range(len(methods)), methods, fontsize=8)
             axis.set_title(f"{head_of(score)} ({judge})", fontsize=9)
             axis.tick_params(axis="x", labelsize=8)
-        line[0].invert_yaxis()
+    panels[0][0].invert_yaxis()  # of all: they share it
     return figure
 
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from toolkit.backbones import Base
-from toolkit.evaluation.asked import images_of
+from toolkit.concept.stored import images_in
+from toolkit.config.lookup import images_of
 from toolkit.images.pictures import read_mask, read_picture
 from toolkit.images.tensors import image_of, pixels_of
 from toolkit.layout.pixels import PixelBox
@@ -60,7 +61,8 @@ def read_references(concepts: Mapping[str, Path]) -> dict[str, tuple[Reference, 
     """
     return {
         name: tuple(
-            _reference(image) for image in read_concept_folder(images_of(name, file), name).images
+            _reference(image)
+            for image in read_concept_folder(images_of(name, images_in(file)), name).images
         )
         for name, file in concepts.items()
     }

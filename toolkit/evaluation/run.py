@@ -18,7 +18,7 @@ from toolkit.tracking.wandb_settings import check_wandb
 
 log = logging.getLogger(__name__)
 
-_LEFT = ("scores.*", "costs.csv", "contact_*.png")
+_LEFT = ("scores.*", "costs.csv", "table*.csv", "contact_*.png")
 """What an evaluation leaves."""
 
 

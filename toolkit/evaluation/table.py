@@ -99,7 +99,7 @@ def mean_interval(rows: Sequence[ScoreRow], score: str, resamples: int) -> Inter
     The interval is the bootstrap's over pictures: concepts of one picture are not independent.
     """
     values = list(_by_picture(rows, score).values())
-    return _bootstrap(np.array(values), resamples) if values else None
+    return bootstrap(np.array(values), resamples) if values else None
 
 
 def difference_interval(
@@ -108,7 +108,7 @@ def difference_interval(
     """The mean of a score minus that of another method, over the pictures that both made."""
     ours, theirs = _by_picture(rows, score), _by_picture(others, score)
     differences = [ours[picture] - theirs[picture] for picture in ours if picture in theirs]
-    return _bootstrap(np.array(differences), resamples) if differences else None
+    return bootstrap(np.array(differences), resamples) if differences else None
 
 
 def table(rows: Sequence[ScoreRow], resamples: int, costs: Sequence[Cost] = ()) -> str:
@@ -182,7 +182,8 @@ def _by_picture(rows: Sequence[ScoreRow], score: str) -> dict[tuple[str, int], f
     return {picture: sum(values) / len(values) for picture, values in found.items()}
 
 
-def _bootstrap(values: np.ndarray, resamples: int) -> Interval:
+def bootstrap(values: np.ndarray, resamples: int) -> Interval:
+    """The mean of (n,) values, with the interval in which 95 % of resampled means lie."""
     rng = np.random.default_rng(0)
     drawn = values[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from toolkit.concept import Concept, load_concept
+from toolkit.concept.formats.described import describe_files
 from toolkit.concept.formats.write import Written, write_foreign
 from toolkit.config import read_train
 from toolkit.config.schema import Format
@@ -60,7 +61,9 @@ def export_concept(concept: Concept, path: str | Path, format: str = "diffusers"
     suffixes = Format(format).suffixes
     if Path(path).suffix.lower() not in suffixes:
         raise InputError(f"{path}: a file for format={format} ends in {' or '.join(suffixes)}")
-    return write_foreign(concept, format, from_home(path))
+    written = write_foreign(concept, format, from_home(path))
+    describe_files(written.files, concept, picture=None)
+    return written
 
 
 def _typed(value: object) -> str:

@@ -13,7 +13,7 @@ from toolkit.concept.stored import concept_path
 from toolkit.config import SampleConfig, read_sample
 from toolkit.config.arguments import layout_files
 from toolkit.config.commands import COMPOSE, composed
-from toolkit.config.lookup import choices, find_config
+from toolkit.config.lookup import choices, config_for, find_config
 from toolkit.config.method import build_method
 from toolkit.errors import InputError
 from toolkit.files import from_home
@@ -109,7 +109,7 @@ def load_method(name: str, base: Base) -> Method:
 def settings_of(base: Base) -> SampleConfig:
     """What the config of the base's name says: its size, its steps, its guidance scale.
 
-    A base without a config of its own has Stable Diffusion's.
+    A base without a config of its own has its family's.
     """
     return read_sample([_ANY, f"model={_like(base)}"])
 
@@ -127,7 +127,7 @@ def model_argument(model: str | Path) -> str:
 
 
 def _like(base: Base) -> str:
-    return base.name if base.name in choices("model") else "sd15"
+    return base.name if base.name in choices("model") else config_for(base.family)
 
 
 def _device() -> torch.device:

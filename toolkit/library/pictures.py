@@ -1,8 +1,9 @@
 """Pictures in memory, as the commands make them: compose, sample, and a picture step by step."""
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from toolkit import sampling
 from toolkit.backbones import Base
 from toolkit.backbones.memory import pictures_that_fit
+from toolkit.batch.exemplars import exemplars_of
 from toolkit.concept import Concept
 from toolkit.config.arguments import seeds as read_seeds
 from toolkit.config.schema import SamplingConfig
@@ -68,7 +70,12 @@ def compose(
             job.sampling.guidance_scale,
             watch or (lambda step: None),
         )
-        pictures += pictures_of(base, latents)
+        with torch.no_grad():
+            pixels = base.decode(latents)
+            pictures += [
+                image_of(job.method.finish(picture, layout, seed, job.exemplars))
+                for picture, seed in zip(pixels, batch, strict=True)
+            ]
     return pictures
 
 
@@ -88,6 +95,8 @@ def compose_steps(
     """
     numbers = read_seeds(_plain(seeds))
     job = _job(layout, concepts, base, method, steps, guidance_scale)
+    if job.method.finishes:
+        raise InputError(f"{job.method.name} is not done with its steps: take compose")
     process = job.method.start(
         base, [job.prepared] * len(numbers), job.sampling.steps, job.sampling.guidance_scale
     )
@@ -146,6 +155,7 @@ class _Job:
     method: Method
     prepared: "Prepared"
     sampling: SamplingConfig
+    exemplars: Mapping[str, Path]
 
 
 def _job(
@@ -164,10 +174,12 @@ def _job(
     settings = replace(settings_of(base).sampling, **chosen)  # type: ignore[arg-type]
     if isinstance(method, str):
         method = load_method(method, base)
+    method.check(layout)
     named = _by_name(layout, concepts)
-    for remark in check(layout, base, named):
+    exemplars = exemplars_of(layout, method, lambda name: named[name].images)
+    for remark in check(layout, base, named, method.recipe):
         log.warning("layout %s: %s", layout.name, remark)
-    return _Job(method, method.prepare(base, layout, named), settings)
+    return _Job(method, method.prepare(base, layout, named), settings, exemplars)
 
 
 def _by_name(layout: Layout, concepts: Sequence[Concept]) -> dict[str, Concept]:

@@ -13,14 +13,18 @@ from toolkit.methods.prompts import check_tokens_differ, remarks_on
 from toolkit.methods.reading import own_prompts
 
 
-def check(layout: Layout, base: Backbone, concepts: Mapping[str, Concept]) -> list[str]:
+def check(
+    layout: Layout, base: Backbone, concepts: Mapping[str, Concept], recipe: str
+) -> list[str]:
     """What is odd about a layout, such as regions closer than a cell, in a line each.
 
+    recipe: of the concepts that the method draws.
     Raises InputError for one that this base cannot make.
     """
     base.check_layout(layout)
     check_memory(f"layout {layout.name}", base, layout.width, layout.height)
     for name in layout.concepts:
+        concepts[name].check_recipe(recipe)
         concepts[name].check_fits(base)
     check_tokens_differ(layout, concepts)
     canvas, regions = own_prompts(layout, concepts)

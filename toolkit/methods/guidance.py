@@ -9,6 +9,7 @@ from torch import Tensor
 from toolkit.backbones import Passes
 from toolkit.methods.lora_composer import LoraComposer
 from toolkit.methods.objective import Terms, losses_of, terms_of, weighted, worst_first
+from toolkit.methods.outlines import presence_of
 from toolkit.methods.pace import Pace
 from toolkit.methods.places import Places
 from toolkit.methods.update import limited, reach_of, with_statistics_of
@@ -23,12 +24,14 @@ class Guidance:
     losses: eq. 9, each region's part of it where regions are paced by themselves, else one sum.
     parts: by name, each region's weighted constraint, (regions,).
     terms: one for each region, its tokens only. maps: one for each region, (tokens, h, w).
+    presence: one for each region, (h, w), where its subject is (`outlines.presence_of`).
     """
 
     losses: tuple[float, ...]
     parts: dict[str, Tensor]
     terms: tuple[Terms, ...]
     maps: tuple[Tensor, ...]
+    presence: tuple[Tensor, ...]
 
     @property
     def loss(self) -> float:
@@ -68,7 +71,8 @@ def refine(
         scale = _HALF_LOSS_SCALE if passes.dtype == torch.float16 else 1.0
         (gradient,) = torch.autograd.grad(scale * descended.sum(), moving)
     moved = latents - step_size / scale * gradient
-    found = _found(terms, losses.detach(), tokens.detach(), places, method)
+    attended = None if self_attention is None else self_attention.detach()
+    found = _found(terms, losses.detach(), tokens.detach(), attended, places, method)
     return _bounded(latents, moved, places, factors, method), found
 
 
@@ -79,7 +83,12 @@ def _factors(paces: Sequence[Pace], places: Places) -> Tensor:
 
 
 def _found(
-    terms: Terms, losses: Tensor, tokens: Tensor, places: Places, method: LoraComposer
+    terms: Terms,
+    losses: Tensor,
+    tokens: Tensor,
+    self_attention: Tensor | None,
+    places: Places,
+    method: LoraComposer,
 ) -> list[Guidance]:
     """What the pass found for each picture, without the regions that only others have."""
     detached = Terms(*(part.detach() for part in vars(terms).values()))
@@ -88,6 +97,8 @@ def _found(
     for picture, its_losses in enumerate(losses.tolist()):
         token_counts = [len(called) for called in places.called[picture]]
         regions = range(len(token_counts))
+        maps = tuple(tokens[picture, n, : token_counts[n]] for n in regions)
+        attended = None if self_attention is None else self_attention[picture]
         found.append(
             Guidance(
                 losses=tuple(
@@ -103,7 +114,8 @@ def _found(
                     )
                     for n in regions
                 ),
-                maps=tuple(tokens[picture, n, : token_counts[n]] for n in regions),
+                maps=maps,
+                presence=tuple(presence_of(own, attended) for own in maps),
             )
         )
     return found

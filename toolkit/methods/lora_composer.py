@@ -1,11 +1,12 @@
 """LoRA-Composer: as released, as in its paper (arXiv 2403.11627), and beyond both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from toolkit.methods.method import Method, Process
+from toolkit.errors import InputError
+from toolkit.methods.method import ADDED, Method, Process
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -112,6 +113,24 @@ class LoraComposer(Method):
     refine_first: bool = False
     """One update before re-initialisation, as in the paper."""
 
+    mask_refinement: bool = field(default=False, metadata=ADDED)
+    """After the guided steps a region gives way to its subject's outline in the attention maps."""
+    isolation_until: float = field(default=1.0, metadata=ADDED)
+    """After this share of the steps regions see each other: 1, which is never."""
+
+    def __post_init__(self) -> None:
+        if self.mask_refinement and not self.refines:
+            raise InputError(
+                "mask_refinement takes the outline from the maps of the guided steps, and this "
+                "method has none: switch one of enhancement, fill_loss and region_loss on",
+                "mask_refinement",
+            )
+        if not 0 <= self.isolation_until <= 1:
+            raise InputError(
+                f"isolation_until={self.isolation_until}: expected a share of the steps, 0 to 1",
+                "isolation_until",
+            )
+
     @property
     def refines(self) -> bool:
         """Whether any constraint moves the latents."""
@@ -156,6 +175,10 @@ class LoraComposer(Method):
         """Whether boxes do not see the background at `step` of `steps`."""
         return step < self.closed_share * steps
 
+    def is_released_at(self, step: int, steps: int) -> bool:
+        """Whether regions see each other at `step` of `steps`."""
+        return step >= self.isolation_until * steps
+
     def rises(self, step: int, loss: float, last_loss: float) -> bool:
         """Whether a loss that is above the last one's is heeded at `step`."""
         return self.adaptive_stop and step >= self.min_guidance_steps and loss > last_loss
@@ -186,7 +209,6 @@ BALANCED = replace(
     self_attention_injection=True,
     query_injection=True,
     closed_share=0.4,
-    word_bias=0.5,
     subject_bias=-3.0,
     guidance_share=0.36,
     min_guidance_steps=0,

@@ -8,12 +8,22 @@ imported when the method begins.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+from toolkit.concept.stored import ED_LORA
+
+ADDED = {"added": True}
+"""Metadata of a key that came later: at its default, a picture's record is without it.
+
+So a picture that was made before there was such a key is not made again.
+"""
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from toolkit.backbones import Backbone, Conditioning
+    from toolkit.backbones.protocol import Scheduler
     from toolkit.concept import Concept
     from toolkit.layout.layout import Layout
     from toolkit.methods.guidance import Guidance
@@ -43,15 +53,51 @@ class Process(Protocol):
         ...
 
 
+@runtime_checkable
+class OwnScheduler(Protocol):
+    """What a process has besides when the base's scheduler is not the one to take its steps."""
+
+    @property
+    def scheduler(self) -> "Scheduler": ...
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """A way to make the pictures of layouts. name: METHOD in the paths of results."""
 
+    recipe: ClassVar[str] = ED_LORA
+    """How its concepts are trained, as `toolkit train recipe=` has it."""
+    finishes: ClassVar[bool] = False
+    """Whether `finish` does something, for which it is shown an image of each concept."""
+    not_in_name: ClassVar[frozenset[str]] = frozenset()
+    """Keys that do not change what results are called."""
+
     name: str
+
+    def passes(self, steps: int) -> int:
+        """Denoising passes for so many steps."""
+        return steps
 
     def also_needs(self, layout: "Layout") -> tuple[str, ...]:
         """Concepts that `prepare` asks for besides the layout's own."""
         return ()
+
+    def check(self, layout: "Layout") -> None:
+        """Raise InputError for what is wrong and can be told without torch."""
+        return
+
+    def reads(self, layout: "Layout", exemplars: "Mapping[str, Path]") -> tuple[str, ...]:
+        """Files and folders that a picture depends on besides concepts and conditions."""
+        return ()
+
+    def finish(
+        self, pixels: "Tensor", layout: "Layout", seed: int, exemplars: "Mapping[str, Path]"
+    ) -> "Tensor":
+        """What is left to do with a picture, (3, height, width) in 0..1; mostly nothing.
+
+        exemplars: an image of each region's concept, where the method `finishes`.
+        """
+        return pixels
 
     @abstractmethod
     def prepare(

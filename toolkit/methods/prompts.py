@@ -65,19 +65,26 @@ def joint_prompt(layout: Layout, concepts: Mapping[str, Concept]) -> str:
     return ", ".join([prompt, *behind])
 
 
-def scene_of(layout: Layout, concepts: Mapping[str, Concept]) -> str:
+def mentions_of(word: str, prompt: str) -> int:
+    """How often `prompt` says `word`, in whatever case."""
+    return len(re.findall(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE))
+
+
+def scene_of(layout: Layout, concepts: Mapping[str, Concept], behind: Concept | None = None) -> str:
     """The layout's prompt without its subjects: "a dog and a cat on the grass" is "on the grass".
 
     Of each region one mention of its class word goes, with the article and the comma or "and"
-    before it.
+    before it. behind: the concept whose own words stay; of all others the class words.
     """
-    prompt = described(layout.prompt, [concepts[name] for name in layout.concepts])
+    own = [concepts[name] for name in layout.concepts]
+    prompt = described(layout.prompt, [concept for concept in own if concept is not behind])
     for region in layout.regions:
         word = re.escape(concepts[region.concept].class_word)
         if word:
             mention = rf"(?:,?\s*\band\b\s+|,\s*)?(?:\b(?:an?|the|one|two)\s+)?\b{word}s?\b"
             prompt = re.sub(mention, "", prompt, count=1)
-    return " ".join(prompt.split()).strip(" ,")
+    prompt = " ".join(prompt.split()).strip(" ,")
+    return prompt if behind is None else behind.expand(prompt)
 
 
 def described(prompt: str, concepts: Sequence[Concept]) -> str:

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from toolkit.backbones import Backbone, Conditioning
-from toolkit.backbones.prompts import Prompt
+from toolkit.backbones.prompts import Prompt, Subject
 from toolkit.concept import Concept
 from toolkit.concept.merge import merged
+from toolkit.concept.stored import CONES2
 from toolkit.layout.layout import Layout
 from toolkit.methods.prompts import (
     canvas_prompt,
     described,
     joint_prompt,
+    mentions_of,
     region_prompt,
     scene_of,
 )
@@ -61,6 +63,12 @@ def empty_scene(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
     return Prompt(scene_of(layout, concepts), layout.negative_prompt)
 
 
+def place(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
+    """The layout's prompt without its subjects, read under the background's concept, if any."""
+    behind = concepts[layout.background] if layout.background else None
+    return Prompt(scene_of(layout, concepts, behind), layout.negative_prompt, behind)
+
+
 def merged_concept(layout: Layout, concepts: Mapping[str, Concept]) -> Concept | None:
     """All of a layout's concepts as one, each with the largest strength that it has there."""
     own = [concepts[name] for name in layout.concepts]
@@ -70,6 +78,32 @@ def merged_concept(layout: Layout, concepts: Mapping[str, Concept]) -> Concept |
 def joint(layout: Layout, concepts: Mapping[str, Concept], change: Concept | None) -> Prompt:
     """One prompt with every region's tokens in it, read under `change`."""
     return Prompt(joint_prompt(layout, concepts), layout.negative_prompt, change)
+
+
+def with_subjects(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
+    """The layout's prompt in class words, each concept's residual at a mention of its own word.
+
+    A region whose class word the prompt lacks has its own prompt put behind, in class words.
+    Raises InputError for a concept without a residual.
+    """
+    named = ([(layout.background, None)] if layout.background else []) + [
+        (region.concept, region) for region in layout.regions if region.concept != layout.background
+    ]
+    for name, _ in named:
+        concepts[name].check_recipe(CONES2)
+    own = [concepts[name] for name in layout.concepts]
+    text = described(layout.prompt, own)
+    subjects: list[Subject] = []
+    for name, region in named:
+        concept = concepts[name]
+        word, residual = concept.class_word, concept.residual
+        assert residual is not None
+        earlier = sum(subject.word == word for subject in subjects)
+        if region is not None and mentions_of(word, text) <= earlier:
+            text = f"{text}, {described(region.prompt, own)}"
+        strength = 1.0 if region is None else region.strength
+        subjects.append(Subject(word, strength * residual.float(), region))
+    return Prompt(text, layout.negative_prompt, subjects=tuple(subjects))
 
 
 def regional_prompts(

@@ -1,14 +1,17 @@
 """LoRA-Composer's batch on its way (fig. 2a): re-initialise; then refine, and predict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from toolkit.backbones import Backbone, Conditioning
+from toolkit.backbones.prompts import Regional
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance, refine
 from toolkit.methods.lora_composer import LoraComposer
+from toolkit.methods.outlines import outlined
 from toolkit.methods.pace import next_pace, start
 from toolkit.methods.places import Places, places_of
 from toolkit.methods.plain import scales_of
@@ -40,9 +43,9 @@ class Refining:
         grouped: bool | None = None,
     ) -> None:
         self.base, self.method, self.steps = base, method, steps
+        self.guidance_scale, self.grouped = guidance_scale, grouped
         self.conditionings = list(conditionings)
-        self.passes = base.passes(conditionings, method.regional, grouped)
-        self.scale = scales_of(base, conditionings, guidance_scale)
+        self._attend(method.regional)
         self.paces = [start(len(each.regions), method) for each in conditionings]
         self.spread = torch.ones(len(conditionings))
         self._places: dict[tuple[int, ...], Places] = {}
@@ -87,6 +90,8 @@ class Refining:
 
         Raises RunError when the updates have widened the latents of one beyond DESTROYED.
         """
+        if self.regional.isolation and self.method.is_released_at(number, self.steps):
+            self._attend(replace(self.regional, isolation=False))
         active = tuple(index for index, pace in enumerate(self.paces) if not pace.is_over)
         if not active:
             return latents, {}
@@ -108,6 +113,8 @@ class Refining:
             self.paces[index] = next_pace(
                 self.paces[index], number, self.steps, result.losses, self.method
             )
+        if self.method.mask_refinement:
+            self._outline(dict(zip(active, found, strict=True)))
         rows = torch.tensor(active, device=latents.device)
         moved = refined if all_active else latents.index_copy(0, rows, refined)
         return moved, dict(zip(active, found, strict=True))
@@ -116,6 +123,23 @@ class Refining:
         """(pictures, channels, h, w) noise (or velocity)."""
         closed = self.method.is_closed_at(number, self.steps)
         return self.passes.predict(latents, timestep, self.scale, closed)
+
+    def _attend(self, regional: Regional) -> None:
+        """From now on regions attend so, each where its conditioning has it."""
+        self.regional = regional
+        self.passes = self.base.passes(self.conditionings, regional, self.grouped)
+        self.scale = scales_of(self.base, self.conditionings, self.guidance_scale)
+
+    def _outline(self, found: Mapping[int, Guidance]) -> None:
+        """Give regions their subjects' outlines, in pictures whose last update `found` is."""
+        done = [index for index in found if self.paces[index].is_over]
+        for index in done:
+            areas = [one.area for one in self.conditionings[index].regions]
+            cells = self._places_of((index,)).cells[0]
+            outlines = map(outlined, areas, cells, found[index].presence)
+            self.conditionings[index] = self.conditionings[index].with_areas(list(outlines))
+        if done:
+            self._attend(self.regional)
 
     def _places_of(self, pictures: tuple[int, ...]) -> Places:
         if pictures not in self._places:

@@ -4,36 +4,44 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
-from toolkit.concept.stored import concept_path, training_of
+from toolkit.concept.stored import CONES2, ED_LORA, concept_path, training_of
 from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
+from toolkit.text.wording import counted
 from toolkit.training.concept_folder import (
     ConceptFolder,
     ConceptImage,
     names_concept,
     read_concept_folder,
 )
-from toolkit.training.prior_asked import prior_images, wanted_number
+from toolkit.training.prior_asked import prior_images, wanted_number, wanted_prior
 
 logger = logging.getLogger(__name__)
 
 _NO_EFFECT = {"cache", "checkpoint_every_steps", "sample_every_steps", "sample_prompts"}
+_PACKAGES = {
+    "adamw8bit": "bitsandbytes",
+    "prodigy": "prodigyopt",
+    "schedulefree": "schedulefree",
+    "lion": "lion_pytorch",
+}
 _ALWAYS_RECORDED = {
     "steps", "batch_size", "learning_rate_text_encoder", "learning_rate_unet",
     "learning_rate_embeddings", "rank", "noise_offset", "seed", "mask_loss",
     "attention_regularisation", "max_embedding_norm", "skip_unreadable", "random_crop", "mirror",
 }  # fmt: skip
-"""What the first concept files record; keys that came later stand there where they are not at their
+"""What an ED-LoRA's first files record. Its later keys stand there where they are not at their
 default, so that a concept that was trained before they came is known to be trained as is asked."""
 
 
@@ -58,6 +66,12 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
             "logger=tensorboard needs the package tensorboard: "
             "pip install 'lora-composer-toolkit[tensorboard]'"
         )
+    if isinstance(config.training, TrainingConfig):
+        _check_optimiser(config.training.optimizer)
+    if config.training.max_grad_norm is not None and (
+        config.trainer.arguments.get("gradient_clip_val") is not None
+    ):
+        raise InputError("training.max_grad_norm is trainer.gradient_clip_val: give one of them")
     _check_prompts(config.training.sample_prompts, config.concept.name)
     model = config.model
     check_local(model.path)
@@ -65,11 +79,30 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         sizes.check_training(model.width, model.height, model.name)
-    if config.training.prior is not None and wanted_number(config) is None:
+    if config.training.recipe == CONES2 and configuration and configuration.text_encoder_2:
+        raise two_text_encoders(model.name)
+    if wanted_prior(config) is not None and wanted_number(config) is None:
         prior_images(config)
-    return read_concept_folder(
+    given = read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
+    if config.training.recipe != CONES2:
+        return given
+    return _without_texts(given, config.training.buckets)
+
+
+def _without_texts(given: ConceptFolder, buckets: bool) -> ConceptFolder:
+    """The same, with a warning where there are captions or masks, which Cones 2 does not use.
+
+    buckets: masks say where these are cut.
+    """
+    captions = sum(image.captioned for image in given.images)
+    masks = 0 if buckets else sum(image.mask is not None for image in given.images)
+    if not captions + masks:
+        return given
+    unused = f"{counted(captions, 'caption')} and {counted(masks, 'mask')}"
+    warning = f"not used: {unused} (recipe=cones2 learns from images and the class word)"
+    return replace(given, warnings=(*given.warnings, warning))
 
 
 def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
@@ -83,7 +116,9 @@ def trained_already(config: TrainConfig, given: ConceptFolder) -> Path | None:
         return None
     if config.logger.kind == "wandb":  # whose settings are checked first
         return None
-    circumstances = Circumstances(dtype=model.dtype or "float32")
+    circumstances = Circumstances(
+        dtype=model.dtype or "float32", gradient_clip_val=config.training.max_grad_norm
+    )
     identity = configuration.identity(model.name, circumstances.dtype, model.overrides)
     file = concept_file(config)
     if identity is None or not file.is_file():
@@ -109,12 +144,15 @@ def tell_trained(file: Path) -> None:
 
 def concept_file(config: TrainConfig) -> Path:
     """Where the concept is kept."""
-    return concept_path(config.concepts_folder, config.model.name, config.concept.name)
+    recipe = config.training.recipe
+    return concept_path(config.concepts_folder, config.model.name, config.concept.name, recipe)
 
 
 def training_folder(config: TrainConfig) -> Path:
     """Where checkpoints, sample grids and measurements go."""
-    return config.output_dir / "runs" / "train" / config.model.name / config.concept.name
+    folder = config.output_dir / "runs" / "train" / config.model.name
+    recipe = config.training.recipe
+    return (folder if recipe == ED_LORA else folder / recipe) / config.concept.name
 
 
 def settings_of(
@@ -124,11 +162,12 @@ def settings_of(
     images: Sequence[ConceptImage],
 ) -> dict[str, str]:
     """Everything the result depends on, for the record and to tell whether it must be made anew."""
-    defaults = asdict(TrainingConfig())
+    defaults = asdict(TrainingConfig()) if config.training.recipe == ED_LORA else {}
     chosen = {
         key: value
         for key, value in asdict(config.training).items()
-        if key in _ALWAYS_RECORDED or (key not in _NO_EFFECT and value != defaults[key])
+        if key in _ALWAYS_RECORDED
+        or (key not in _NO_EFFECT and not (key in defaults and value == defaults[key]))
     }
     chosen |= {
         "class_word": config.concept.class_word,
@@ -136,9 +175,11 @@ def settings_of(
         "height": config.model.height,
         **asdict(circumstances),
         "base": f"{base.architecture} {base.weights} {base.overrides}".rstrip(),
-        "images": _digest(images, config.training.caption_lines),
+        "images": _digest(images, _reads_lines(config)),
     }
-    if config.training.prior is not None and wanted_number(config) is None:
+    if config.training.recipe != ED_LORA:
+        chosen["recipe"] = config.training.recipe
+    if wanted_prior(config) is not None and wanted_number(config) is None:
         chosen["prior_images"] = _digest(prior_images(config), lines=False)
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in chosen.items()
@@ -165,6 +206,20 @@ def _digest(images: Sequence[ConceptImage], lines: bool) -> str:
         for image in images
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _check_optimiser(optimizer: str) -> None:
+    package = _PACKAGES.get(optimizer)
+    if package and find_spec(package) is None:
+        raise InputError(
+            f"training.optimizer={optimizer} needs the package {package}: "
+            "pip install 'lora-composer-toolkit[optimizers]'",
+            "training.optimizer",
+        )
+
+
+def _reads_lines(config: TrainConfig) -> bool:
+    return isinstance(config.training, TrainingConfig) and config.training.caption_lines
 
 
 def _check_prompts(prompts: Sequence[str], name: str) -> None:

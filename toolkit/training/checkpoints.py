@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from toolkit.errors import Stopped
 from toolkit.files import flushed
 from toolkit.training.every_step import EveryStep
-from toolkit.training.module import ConceptTraining
+from toolkit.training.learner import Learner
 
 
 class Interrupted(Exception):
@@ -52,7 +52,7 @@ class Checkpoints(EveryStep):
         super().on_train_start(trainer, pl_module)
         self.saved = trainer.global_step
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         stopped = trainer.strategy.reduce_boolean_decision(trainer.received_sigterm, all=False)
         if interrupted or stopped or step % self.every == 0:

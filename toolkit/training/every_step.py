@@ -5,7 +5,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from toolkit.training.module import ConceptTraining
+from toolkit.training.learner import Learner
 
 
 class EveryStep(Callback):
@@ -21,8 +21,8 @@ class EveryStep(Callback):
     ) -> None:
         if trainer.global_step > self.last:
             self.last = trainer.global_step
-            assert isinstance(pl_module, ConceptTraining)
+            assert isinstance(pl_module, Learner)
             self.after_step(trainer, pl_module, trainer.global_step)
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         raise NotImplementedError

@@ -41,6 +41,13 @@ def captioned_grid(
     return canvas
 
 
+def first_picture(grid: Image.Image, width: int, height: int, smallest: int = 192) -> Image.Image:
+    """The first picture of a `captioned_grid` whose pictures are width x height, as it shows it."""
+    factor = -(-smallest // width)
+    left, top = _MARGIN, 2 * (_TEXT + _MARGIN) + _MARGIN
+    return grid.crop((left, top, left + width * factor, top + height * factor))
+
+
 def _picture(pixels: Tensor, smallest: int) -> Image.Image:
     """(3, height, width) in 0..1."""
     picture = image_of(pixels)

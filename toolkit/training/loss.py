@@ -15,6 +15,21 @@ def masked_mse(prediction: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
     return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
 
 
+def min_snr_weight(signal: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """What a squared error counts under Min-SNR-gamma (arXiv 2303.09556, section 3.4).
+
+    The paper weights the error of x0 by min(SNR, gamma), SNR = a / (1 - a). At the same noisy
+    latents the error of eps is SNR times that of x0, and the error of v is SNR + 1 times that.
+    signal: (n,), a = cumulative alpha. prediction_type: "epsilon", "v_prediction" or "sample".
+    Returns (n,).
+    """
+    snr = signal / (1 - signal)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)
+    weight = snr.clamp(max=gamma)
+    return weight / (snr + 1) if prediction_type == "v_prediction" else weight
+
+
 def attention_loss(random_map: Tensor, class_map: Tensor, mask: Tensor) -> Tensor:
     """Mix-of-Show's regulariser: V_class's map is held to the mask, V_rand's stays inside it.
 

@@ -4,6 +4,7 @@ import csv
 import logging
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ from tqdm import tqdm
 from toolkit.files import whole_file
 from toolkit.text.wording import counted, lasting
 from toolkit.training.every_step import EveryStep
-from toolkit.training.module import ConceptTraining
+from toolkit.training.learner import Learner
 from toolkit.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
 
-def measured(trainer: Trainer, validation: Validation | None = None) -> dict[str, float]:
-    """Loss, norm and learning rate of the step that just ended, and what validation measured."""
+def measured(
+    trainer: Trainer, training: Learner, validation: Validation | None = None
+) -> dict[str, float]:
+    """What the step that just ended has logged, learning rates, and what validation measured."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    *_, unet, _ = trainer.optimizers[0].param_groups
-    values["learning_rate_unet"] = unet["lr"]
+    values |= training.measured_rates(trainer.optimizers[0])
     if validation is not None and validation.curve[-1].step == trainer.global_step:
         values["held_out_loss"] = validation.curve[-1].held_out
         values["trained_loss"] = validation.curve[-1].trained
@@ -33,10 +35,9 @@ def measured(trainer: Trainer, validation: Validation | None = None) -> dict[str
 class Measurements(EveryStep):
     """metrics.csv: a line for each step; on a resume it goes on where the checkpoint stands."""
 
-    columns = ("step", "loss", "embedding_norm", "learning_rate_unet", "seconds")
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, measures: Sequence[str]) -> None:
         self.path = path
+        self.columns = ("step", *measures, "seconds")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -59,10 +60,10 @@ class Measurements(EveryStep):
     def _is_whole(self, line: list[str]) -> bool:
         return len(line) == len(self.columns) and re.fullmatch(r"[0-9]{1,18}", line[0]) is not None
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         if not trainer.is_global_zero:
             return
-        values = measured(trainer)
+        values = measured(trainer, training)
         row = [step, *(f"{values[name]:.6g}" for name in self.columns[1:-1])]
         row.append(f"{time.perf_counter() - self.started:.2f}")
         with self.path.open("a", newline="") as file:
@@ -88,7 +89,7 @@ class TimeLeft(EveryStep):
             mininterval=1.0,
         )
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         assert self.bar is not None
         self.bar.set_postfix(loss=f"{float(trainer.callback_metrics['loss']):.3f}", refresh=False)
         self.bar.update(step - self.bar.n)
@@ -121,7 +122,7 @@ class TimeToCome(EveryStep):
         super().on_train_start(trainer, pl_module)
         self.first = trainer.global_step + 1
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         if step == self.first:
             self.started = time.perf_counter()
         left = trainer.max_steps - step

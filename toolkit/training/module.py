@@ -1,31 +1,34 @@
 """Training an ED-LoRA, as a LightningModule."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
-from toolkit.backbones import Base, CrossAttentionMaps, Encodings, Part, TokenisedPrompt
+from toolkit.backbones import Base, CrossAttentionMaps, Encodings, Part, Place, TokenisedPrompt
 from toolkit.concept import Concept
 from toolkit.errors import RunError
 from toolkit.training.data import TrainingBatch
 from toolkit.training.ed_lora import export_concept, token_names
-from toolkit.training.loss import attention_loss, masked_mse, mean_norm
+from toolkit.training.learner import Learner
+from toolkit.training.loss import attention_loss, masked_mse, mean_norm, min_snr_weight
+from toolkit.training.optimisers import (
+    AS_PUBLISHED,
+    LearningRates,
+    Optimisation,
+    averaged,
+    make_optimiser,
+    parameter_groups,
+    schedule_of,
+)
 
 
-@dataclass(frozen=True)
-class LearningRates:
-    """Of Adam's groups, before their linear decay to 0: each part's LoRA, and the embeddings."""
-
-    parts: Mapping[Part, float]
-    embeddings: float
-
-
-class ConceptTraining(LightningModule):
+class ConceptTraining(Learner):
     """One concept's training: the base with a LoRA injected, and the concept's embeddings.
 
     To be used under the base's `lora_injected` and `heard_by_layer`, fit and export alike.
@@ -33,6 +36,8 @@ class ConceptTraining(LightningModule):
         (2, layers, width) to start from. max_embedding_norm: see `mean_norm`; None: no limit.
     recorder: collects the maps for the attention regulariser; None when its weight is 0.
     """
+
+    measures = ("loss", "embedding_norm", "learning_rate_unet")
 
     def __init__(
         self,
@@ -46,24 +51,27 @@ class ConceptTraining(LightningModule):
         max_embedding_norm: float | None = None,
         attention_weight: float = 0.0,
         recorder: CrossAttentionMaps | None = None,
+        optimisation: Optimisation = AS_PUBLISHED,
+        min_snr_gamma: float | None = None,
+        ema_decay: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.base = base
-        for network, module in base.networks.items():
-            self.add_module(network, module)
-        self.name = name
-        self.settings = dict(settings)
+        super().__init__(base, name, settings, steps)
         self.embeddings = nn.Parameter(embeddings[Part.TEXT_ENCODER])
         second = embeddings.get(Part.TEXT_ENCODER_2)
         self.embeddings_2 = None if second is None else nn.Parameter(second)
         self.rates = rates
-        self.steps = steps
         self.mask_loss = mask_loss
         self.max_embedding_norm = max_embedding_norm
         self.attention_weight = attention_weight
         self.recorder = recorder
-        self.schedule = base.noise_schedule()
-        self.strict_loading = False  # a checkpoint holds only what trains
+        self.optimisation = optimisation
+        self.min_snr_gamma = min_snr_gamma
+        self.ema_decay = ema_decay
+        self.averages: dict[str, Tensor] = {}
+        self.unchanging: dict[TokenisedPrompt, Encodings] = {}
+        self.optimiser: Any = None
+        for parameter in self._still():
+            parameter.requires_grad_(False)
 
     @property
     def token_embeddings(self) -> dict[Part, nn.Parameter]:
@@ -78,7 +86,7 @@ class ConceptTraining(LightningModule):
         prompts = self.prompts(batch)
         if self.recorder is not None:
             self.recorder.forget()
-        loss = (self.errors(batch, prompts) * batch.weights).mean()
+        loss = (self.errors(batch, prompts) * self.weights(batch)).mean()
         if self.recorder is not None:
             regularisation = self.regularisation(self.recorder.mean(), prompts, batch)
             loss = loss + self.attention_weight * regularisation
@@ -108,11 +116,42 @@ class ConceptTraining(LightningModule):
         inside = batch.masks if self.mask_loss else torch.ones_like(batch.masks)
         return masked_mse(prediction, wanted, inside)
 
+    def weights(self, batch: TrainingBatch) -> Tensor:
+        """(n,) what the loss of each picture counts in the mean."""
+        if self.min_snr_gamma is None:
+            return batch.weights
+        signal = self.schedule.signal[batch.timesteps]
+        kind = self.schedule.prediction_type
+        return batch.weights * min_snr_weight(signal, self.min_snr_gamma, kind)
+
     def encodings(self, prompts: Sequence[TokenisedPrompt]) -> Encodings:
         """The prompts as `predict` reads them; one that does not name the concept is encoded once.
 
-        For all layers, that is: it sounds the same in each.
+        For all layers, that is: it sounds the same in each. Where nothing that trains changes an
+        encoding it is kept.
         """
+        if not self._text_stands_still:
+            return self._encoded(prompts)
+        distinct = list(dict.fromkeys(prompts))
+        still = [p for p in distinct if not (p.concept_tokens and self.embeddings.requires_grad)]
+        self.unchanging |= self._one_by_one([p for p in still if p not in self.unchanging])
+        encoded = self.unchanging | self._one_by_one(
+            [p for p in distinct if p not in self.unchanging]
+        )
+        together = reduce(Encodings.followed_by, (encoded[prompt] for prompt in distinct))
+        return together.rows([distinct.index(prompt) for prompt in prompts])
+
+    @property
+    def _text_stands_still(self) -> bool:
+        return self.rates.places.get(Place.TEXT_ENCODER) == 0
+
+    def _one_by_one(self, prompts: Sequence[TokenisedPrompt]) -> dict[TokenisedPrompt, Encodings]:
+        if not prompts:
+            return {}
+        encoded = self._encoded(prompts)
+        return {prompt: encoded.rows([number]) for number, prompt in enumerate(prompts)}
+
+    def _encoded(self, prompts: Sequence[TokenisedPrompt]) -> Encodings:
         named = [prompt for prompt in prompts if prompt.concept_tokens]
         plain = [prompt for prompt in prompts if not prompt.concept_tokens]
         if not plain:
@@ -129,6 +168,10 @@ class ConceptTraining(LightningModule):
         words = token_names(self.name)
         written = caption.replace(f"<{self.name}>", " ".join(words))
         return self.base.tokenise(written, words)
+
+    def heard(self, prompt: str) -> Encodings:
+        """One prompt, as the concept's words are read by now."""
+        return self.base.encode_prompts([self.tokenise(prompt)], self.token_embeddings)
 
     def regularisation(
         self, maps: Tensor, prompts: Sequence[TokenisedPrompt], batch: TrainingBatch
@@ -165,45 +208,93 @@ class ConceptTraining(LightningModule):
                 embeddings.grad = None
 
     def configure_optimizers(self) -> Any:
-        """Adam, whose rates fall linearly to 0 at the last step."""
-        groups = [
-            {"params": _trained(network), "lr": self.rates.parts[part]}
-            for part, network in self.base.parts.items()
-        ]
+        """The optimiser and its schedule; the recipe's are Adam, and linear to 0 at the end."""
         embeddings = list(self.token_embeddings.values())
-        groups.append({"params": embeddings, "lr": self.rates.embeddings})
-        optimizer = torch.optim.Adam(groups)
-        decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+        groups = parameter_groups(self.base.trained_maps(), embeddings, self.rates)
+        self.optimiser = make_optimiser(self.optimisation, groups, self.base.device)
+        schedule = schedule_of(self.optimisation, self.optimiser, self.steps)
+        return {
+            "optimizer": self.optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def optimizer_step(self, *given: Any, **named: Any) -> None:
+        """A step, and the averages after it."""
+        super().optimizer_step(*given, **named)
+        if self.ema_decay:
+            step = self.global_step + 1  # Lightning counts it later
+            for name, parameter in self._trained():
+                value = parameter.detach()
+                average = self.averages.get(name, value).to(value.device)
+                self.averages[name] = averaged(average, value, self.ema_decay, step)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.averages = dict(checkpoint.get("averages", {}))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen base out of the file, and say what it was trained with."""
-        checkpoint["settings"] = self.settings
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if name in trained
-        }
+        """Keep the averages too."""
+        super().on_save_checkpoint(checkpoint)
+        if self.averages:
+            checkpoint["averages"] = self.averages
 
-    def trained_weights(self) -> dict[str, Tensor]:
-        """A copy of all that trains, by name, on the CPU."""
-        return {
-            name: parameter.detach().cpu().clone()
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad
-        }
+    def measured_rates(self, optimizer: Optimizer) -> dict[str, float]:
+        """The U-Net's; of two, cross-attention's."""
+        groups = {group["name"]: group for group in optimizer.param_groups}
+        places = ("unet", "cross_attention", "self_attention")
+        unet = next((groups[place] for place in places if place in groups), {"lr": 0.0})
+        rate = unet["lr"] * unet.get("d", 1.0)  # d: the rate Prodigy found
+        return {"learning_rate_unet": rate}
+
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Hold the weights that would be written now, for the length of the block.
+
+        They are the trained ones, but for running averages and for an optimiser without a schedule,
+        which trains at another point than it has come to.
+        """
+        optimiser = self.optimiser if self.optimisation.optimizer == "schedulefree" else None
+        if optimiser is None and not self.averages:
+            yield
+            return
+        before = {name: parameter.detach().clone() for name, parameter in self._trained()}
+        if optimiser is not None:
+            optimiser.eval()
+        if self.averages:
+            self.take_weights(self.averages)
+        try:
+            yield
+        finally:
+            if optimiser is not None:
+                optimiser.train()
+            self.take_weights(before)
+
+    def written_weights(self) -> dict[str, Tensor]:
+        """A copy of the weights that would be written now, by name, on the CPU."""
+        with self.as_written():
+            return {name: value.detach().cpu().clone() for name, value in self._trained()}
+
+    def hold_written(self, best: Mapping[str, Tensor] | None) -> None:
+        """Train on no more: hold the weights that are written, or the best ones."""
+        self.take_weights(self.written_weights() if best is None else best)
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Put `trained_weights` of another step in the place of these."""
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                parameter.data.copy_(weights[name])
+        """Put `weights` in the place of those that train."""
+        for name, parameter in self._trained():
+            parameter.data.copy_(weights[name])
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, value) for name, value in self.named_parameters() if value.requires_grad]
+
+    def _still(self) -> Iterator[nn.Parameter]:
+        """What has a learning rate of 0."""
+        for trained in self.base.trained_maps():
+            if self.rates.places.get(trained.place) == 0:
+                yield from (trained.down, trained.up)
+        if self.rates.embeddings == 0:
+            yield from self.token_embeddings.values()
 
     def concept(self, class_word: str) -> Concept:
         """What was learned so far."""
         return export_concept(
             self.base, self.name, class_word, self.token_embeddings, self.settings
         )
-
-
-def _trained(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]

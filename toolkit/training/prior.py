@@ -42,12 +42,12 @@ def pictures_of_class(config: TrainConfig, base: Base) -> tuple[ConceptImage, ..
     missing = [seed for seed, path in enumerate(paths) if not path.is_file()]
     size = (config.model.width, config.model.height)
     with torch.no_grad(), base.heard_by_layer():
+        said = base.encode_prompts([base.tokenise(word)])
         for start in range(0, len(missing), _AT_ONCE):
             seeds = missing[start : start + _AT_ONCE]
             latents = sample(
-                base, word, (), None, seeds, size,
-                config.sampling.steps, config.sampling.guidance_scale,
-            )  # fmt: skip
+                base, said, seeds, size, config.sampling.steps, config.sampling.guidance_scale
+            )
             for seed, pixels in zip(seeds, base.decode(latents), strict=True):
                 with whole_file(paths[seed]) as temporary:
                     image_of(pixels).save(temporary)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.errors import InputError
 from toolkit.files import from_home
 from toolkit.images.pictures import read_picture
@@ -12,9 +12,14 @@ from toolkit.training.folder_files import FolderTree
 _MOST = 10_000
 
 
+def wanted_prior(config: TrainConfig) -> str | None:
+    """What `training.prior` says; None for nothing, and for a recipe without that key."""
+    return config.training.prior if isinstance(config.training, TrainingConfig) else None
+
+
 def wanted_number(config: TrainConfig) -> int | None:
     """How many pictures the base is to make of the class word; None where a folder is named."""
-    typed = config.training.prior or ""
+    typed = wanted_prior(config) or ""
     if not typed.isdecimal():
         return None
     if not 1 <= int(typed) <= _MOST:
@@ -31,7 +36,7 @@ def prior_images(config: TrainConfig) -> tuple[ConceptImage, ...]:
 
     Raises InputError, which names the folder or the image, where there are none or one is damaged.
     """
-    folder = from_home(Path(config.training.prior or ""))
+    folder = from_home(Path(wanted_prior(config) or ""))
     if not folder.is_dir():
         raise InputError(
             f"training.prior={folder}: no such folder (a number makes pictures of the class word)",

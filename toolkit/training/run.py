@@ -10,11 +10,10 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from toolkit.backbones import Base, CrossAttentionMaps, Part, load_base
+from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import check_memory
-from toolkit.backbones.unet.names import TEXT_PARTS
 from toolkit.concept import save_concept
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError, RunError, Stopped, one_line, ran_out_of_memory
 from toolkit.files import from_anywhere
@@ -34,10 +33,11 @@ from toolkit.training.captions import of_class_word
 from toolkit.training.checkpoints import Checkpoints, Interrupted
 from toolkit.training.concept_folder import ConceptFolder, ConceptImage
 from toolkit.training.data import ConceptData, Draws
-from toolkit.training.ed_lora import initial_embeddings
+from toolkit.training.learner import Learner
 from toolkit.training.measurements import Measurements, TimeLeft, TimeToCome
-from toolkit.training.module import ConceptTraining, LearningRates
 from toolkit.training.prior import pictures_of_class
+from toolkit.training.prior_asked import wanted_prior
+from toolkit.training.recipes import LEARNERS, learner_of
 from toolkit.training.sample_grids import SampleGrids
 from toolkit.training.shown import what_is_shown
 from toolkit.training.validation import Validation
@@ -67,11 +67,7 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
     checked = check(config)
     given = check_asked(config) if given is None else given
     tell(given)
-    images = given.images
-    if options.captions == "class_word":
-        images = tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
-    elif not options.caption_lines:
-        images = tuple(replace(one, lines=()) for one in images)
+    images = _told(config, given.images)
     for remark in checked.remarks:
         logger.warning("%s", remark)
     file, folder = concept_file(config), training_folder(config)
@@ -80,41 +76,18 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         max_steps=options.steps,
         default_root_dir=folder,
         callbacks=_callbacks(config, folder, validation),
+        **({} if options.max_grad_norm is None else {"gradient_clip_val": options.max_grad_norm}),
     )
     base = _load(config, checked.dtype_of_base(config.model.dtype))
     settings = settings_of(config, _circumstances(trainer, base), base.identity, images)
     if is_trained(file, settings):
         tell_trained(file)
         return file
-    pictures = () if options.prior is None else pictures_of_class(config, base)
-    recorder = None
-    if options.attention_regularisation > 0:
-        recorder = CrossAttentionMaps(base.guidance_downscale)
-    generator = torch.Generator("cpu").manual_seed(options.seed)
-    embeddings = initial_embeddings(base, concept.class_word, generator)
-    with base.lora_injected(options.rank, generator), base.heard_by_layer(recorder):
-        training = ConceptTraining(
-            base,
-            concept.name,
-            settings,
-            embeddings,
-            LearningRates(
-                {
-                    **dict.fromkeys(TEXT_PARTS, options.learning_rate_text_encoder),
-                    Part.UNET: options.learning_rate_unet,
-                },
-                options.learning_rate_embeddings,
-            ),
-            options.steps,
-            mask_loss=options.mask_loss,
-            max_embedding_norm=options.max_embedding_norm,
-            attention_weight=options.attention_regularisation,
-            recorder=recorder,
-        )
-        _check_captions(training, images)
+    pictures = () if wanted_prior(config) is None else pictures_of_class(config, base)
+    with learner_of(config, base, settings, images) as training:
         logger.info("%s", _plan(config, trainer, checked.precision, images))
-        timesteps = training.schedule.timesteps
-        draws = Draws(options.seed, options.batch_size, options.noise_offset, timesteps)
+        offset = options.noise_offset if isinstance(options, TrainingConfig) else 0.0
+        draws = Draws(options.seed, options.batch_size, offset, training.schedule.timesteps)
         shown, held_out = what_is_shown(config, base, images, folder, pictures)
         if validation is not None:
             validation.held_out, validation.trained = held_out, shown.images
@@ -123,11 +96,22 @@ def train(config: TrainConfig, given: ConceptFolder | None = None) -> Path:
         if trainer.global_step != options.steps and not enough:
             raise _ended_early(trainer, options.steps, file)
         if validation is not None:
-            validation.conclude(training)
+            validation.conclude(options.steps)
+        training.hold_written(validation.best if validation and validation.keep else None)
         if trainer.is_global_zero:
             learned = training.concept(concept.class_word)
             save_concept(replace(learned, images=from_anywhere(concept.images)), file)
     return file
+
+
+def _told(config: TrainConfig, images: Sequence[ConceptImage]) -> tuple[ConceptImage, ...]:
+    """The images with the captions that this training reads."""
+    concept, options = config.concept, config.training
+    if isinstance(options, TrainingConfig) and options.captions == "class_word":
+        return tuple(of_class_word(one, concept.name, concept.class_word) for one in images)
+    if isinstance(options, TrainingConfig) and options.caption_lines:
+        return tuple(images)
+    return tuple(replace(one, lines=()) for one in images)
 
 
 def _plan(
@@ -141,7 +125,7 @@ def _plan(
         told_of(trainer, precision),
         f"{counted(options.steps, 'step')} of {counted(options.batch_size, 'image')}{each}",
     ]
-    if any(image.mask for image in images):
+    if isinstance(options, TrainingConfig) and any(image.mask for image in images):
         inside = "inside the masks" if options.mask_loss else "over the whole picture, masks or not"
         words.append(f"the loss taken {inside}")
     return ", ".join(words)
@@ -166,7 +150,7 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
 
 def _validation(config: TrainConfig, folder: Path) -> Validation | None:
     options = config.training
-    if options.validation == 0:
+    if not isinstance(options, TrainingConfig) or options.validation == 0:
         return None
     every = options.validate_every_steps or max(options.steps // 20, 1)
     keep = options.keep == "best"
@@ -191,7 +175,8 @@ def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None)
         chosen.append(TimeLeft(f"train {name}"))
     chosen.append(TimeToCome(options.sample_every_steps))
     if config.logger.kind != "none":
-        chosen.append(Measurements(folder / "metrics.csv"))
+        measures = LEARNERS[options.recipe].measures
+        chosen.append(Measurements(folder / "metrics.csv", measures))
     if config.logger.kind == "wandb":
         from toolkit.training.wandb_run import WandbRun  # slow to import
 
@@ -207,7 +192,7 @@ def _callbacks(config: TrainConfig, folder: Path, validation: Validation | None)
     return [*chosen, Checkpoints(_checkpoint(folder), options.checkpoint_every_steps)]
 
 
-def _fit(trainer: Trainer, training: ConceptTraining, data: ConceptData, checkpoint: Path) -> None:
+def _fit(trainer: Trainer, training: Learner, data: ConceptData, checkpoint: Path) -> None:
     resume = checkpoint if _fits(checkpoint, training.settings) else None
     if resume:
         logger.info("going on from %s", resume)
@@ -280,17 +265,3 @@ def _fits(checkpoint: Path, settings: Mapping[str, str]) -> bool:
         return True
     logger.info("%s was made with other settings: training anew", checkpoint)
     return False
-
-
-def _check_captions(training: ConceptTraining, images: Sequence[ConceptImage]) -> None:
-    """Say which words do not fit into the text encoder's window; the concept must."""
-    for image in images:
-        for caption in image.lines or (image.caption,):
-            prompt = training.tokenise(caption)
-            if prompt.lost:
-                logger.warning("caption of %s is too long; lost: %s", image.path, prompt.lost)
-            if not prompt.concept_tokens:
-                raise InputError(
-                    f"caption of {image.path} is too long: <{training.name}> stands where the text "
-                    "encoder no longer reads; move it to the front"
-                )

@@ -8,10 +8,9 @@ from lightning import Trainer
 from torch import Tensor
 
 from toolkit.files import whole_file
-from toolkit.training.ed_lora import token_names
 from toolkit.training.every_step import EveryStep
 from toolkit.training.grid import captioned_grid
-from toolkit.training.module import ConceptTraining
+from toolkit.training.learner import Learner
 from toolkit.training.sampling import sample
 
 
@@ -37,7 +36,7 @@ class SampleGrids(EveryStep):
         self.seeds = seeds
         self.newest: Path | None = None
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         if not self.every or not (step % self.every == 0 or step == trainer.max_steps):
             return
         if trainer.is_global_zero and training.base.vae is not None:
@@ -48,16 +47,13 @@ class SampleGrids(EveryStep):
         trainer.strategy.barrier()
 
     @torch.no_grad()
-    def pictures(self, training: ConceptTraining, prompt: str) -> Tensor:
+    def pictures(self, training: Learner, prompt: str) -> Tensor:
         """(seeds, 3, height, width) in 0..1."""
-        words = token_names(training.name)
         base = training.base
-        with torch.autocast(base.device.type, enabled=False):
+        with training.as_written(), torch.autocast(base.device.type, enabled=False):
             latents = sample(
                 base,
-                prompt.replace(f"<{training.name}>", " ".join(words)),
-                words,
-                training.token_embeddings,
+                training.heard(prompt),
                 self.seeds,
                 self.size,
                 self.steps,

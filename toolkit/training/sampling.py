@@ -1,11 +1,11 @@
 """Plain sampling of the concept as it is being learned: what the grids of training show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Base, Encodings, Part
+from toolkit.backbones import Base, Encodings
 from toolkit.methods.plain import Unguided
 from toolkit.sampling import denoise, initial_noise
 
@@ -31,9 +31,7 @@ class Learning(Unguided):
 @torch.no_grad()
 def sample(
     base: Base,
-    prompt: str,
-    words: Sequence[str],
-    embeddings: Mapping[Part, Tensor] | None,
+    positive: Encodings,
     seeds: Sequence[int],
     size: tuple[int, int],
     steps: int,
@@ -43,12 +41,9 @@ def sample(
     """(seeds, channels, h, w) latents, by classifier-free guidance with DPM-Solver++.
 
     Runs under the base's `heard_by_layer`, and whatever LoRA is on the base acts.
-    words, embeddings: the concept's tokens as the prompt writes them, and their
-    (tokens, layers, width) values for each text encoder; None for a prompt without a concept.
-    size: width and height in pixels.
+    positive: of one prompt. size: width and height in pixels.
     Raises RunError when the latents stop being finite.
     """
-    positive = base.encode_prompts([base.tokenise(prompt, words)], embeddings)
     negative = base.encode_prompts([base.tokenise(negative_prompt)])
     process = Learning(base, negative.followed_by(positive), guidance_scale)
     latents = initial_noise(base, *size, seeds)

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from toolkit.backbones import Base
-from toolkit.config.schema import TrainConfig
+from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.training.captions import Captions
 from toolkit.training.concept_folder import ConceptImage
 from toolkit.training.crops import write_crops
@@ -49,14 +49,15 @@ def what_is_shown(
 
     trained: Sequence[ConceptImage] = images
     held_out: Sequence[ConceptImage] = ()
-    if options.validation > 0:
-        parts = split(images, options.validation, options.seed)
-        _say("%s", parts.told())
-        trained, held_out = parts.trained, parts.held_out
-    prior = None
-    if pictures:
-        prior = Prior(ImageViews(base, pictures, Views(size), store), options.prior_weight)
-    captions = Captions(options.caption_dropout, options.shuffle_tags, options.keep_tags)
+    captions, prior = Captions(), None
+    if isinstance(options, TrainingConfig):
+        captions = Captions(options.caption_dropout, options.shuffle_tags, options.keep_tags)
+        if pictures:
+            prior = Prior(ImageViews(base, pictures, Views(size), store), options.prior_weight)
+        if options.validation > 0:
+            parts = split(images, options.validation, options.seed)
+            _say("%s", parts.told())
+            trained, held_out = parts.trained, parts.held_out
     return Shown(views_of(trained), captions, prior), views_of(held_out)
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from toolkit.training.every_step import EveryStep
+from toolkit.training.learner import Learner
 from toolkit.training.measurements import measured
-from toolkit.training.module import ConceptTraining
 from toolkit.training.sample_grids import SampleGrids
 from toolkit.training.validation import Validation
 
@@ -35,10 +35,10 @@ class TensorBoardRun(EveryStep):
                 str(self.folder / "tensorboard"), purge_step=trainer.global_step + 1
             )
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         if self.writer is None:
             return
-        for name, value in measured(trainer, self.validation).items():
+        for name, value in measured(trainer, training, self.validation).items():
             self.writer.add_scalar(name, value, step)
         newest = self.grids.newest
         if newest is not None and newest != self.logged and self.images_left > 0:

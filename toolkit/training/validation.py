@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from toolkit.training.every_step import EveryStep
 from toolkit.training.fixed_draws import FEWEST_DRAWS, as_they_are, batches, unseen_cuts
+from toolkit.training.learner import Learner
 from toolkit.training.loss_curve import (
     Measured,
     lowest,
@@ -70,7 +72,8 @@ class Validation(EveryStep):
             self.measure(trainer, pl_module, trainer.global_step)
         trainer.should_stop = trainer.should_stop or self.has_ended
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
+        assert isinstance(training, ConceptTraining)
         if step % self.every == 0 or step == trainer.max_steps:
             self.measure(trainer, training, step)
             trainer.should_stop = trainer.should_stop or self.has_ended
@@ -80,17 +83,14 @@ class Validation(EveryStep):
         losses = [*self._losses(training)] if trainer.is_global_zero else []
         self.curve.append(Measured(step, *trainer.strategy.broadcast(losses)))
         if self.keep and lowest(self.curve) is self.curve[-1]:
-            self.best = training.trained_weights()
+            self.best = training.written_weights()
         if trainer.is_global_zero:
             write_table(self.curve, self.folder / "losses.csv")
             write_figure(self.curve, training.name, self.folder / "losses.png")
 
-    def conclude(self, training: ConceptTraining) -> None:
-        """Say what the curve said, and put the best weights in place if they are wanted."""
-        if self.keep:
-            training.take_weights(self.best)
-        if training.global_rank == 0:
-            logger.info("%s", told(self.curve, training.steps, self.keep))
+    def conclude(self, steps: int) -> None:
+        """Say what the curve said."""
+        rank_zero_only(logger.info)("%s", told(self.curve, steps, self.keep))
 
     @torch.no_grad()
     def _losses(self, training: ConceptTraining) -> Iterator[float]:
@@ -102,7 +102,7 @@ class Validation(EveryStep):
         sides.append((self.trained, as_they_are(self.trained)))
         draws = max(FEWEST_DRAWS, len(sides[0][1]))
         device = training.base.device
-        with torch.autocast(device.type, enabled=False):
+        with training.as_written(), torch.autocast(device.type, enabled=False):
             for images, shown in sides:
                 errors = [
                     training.errors(batch.to(device), training.prompts(batch)).cpu()

@@ -7,8 +7,8 @@ from lightning import LightningModule, Trainer
 
 from toolkit.tracking.wandb import start_run, tell_where
 from toolkit.training.every_step import EveryStep
+from toolkit.training.learner import Learner
 from toolkit.training.measurements import measured
-from toolkit.training.module import ConceptTraining
 from toolkit.training.sample_grids import SampleGrids
 from toolkit.training.validation import Validation
 
@@ -37,16 +37,16 @@ class WandbRun(EveryStep):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        assert isinstance(pl_module, ConceptTraining)
+        assert isinstance(pl_module, Learner)
         if not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self.run = start_run(self.project, self.folder, "train", self.name, pl_module.settings)
 
-    def after_step(self, trainer: Trainer, training: ConceptTraining, step: int) -> None:
+    def after_step(self, trainer: Trainer, training: Learner, step: int) -> None:
         if self.run is None:
             return
-        self.run.log(measured(trainer, self.validation), step=step)
+        self.run.log(measured(trainer, training, self.validation), step=step)
         newest = self.grids.newest
         if newest is not None and newest != self.logged and self.images_left > 0:
             self.run.log({"samples": wandb.Image(str(newest))}, step=step)

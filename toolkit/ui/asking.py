@@ -2,14 +2,15 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from toolkit.config.schema import Folders
 from toolkit.errors import InputError
 from toolkit.names import check_name
-from toolkit.ui.orders import Kind, Order, compose_arguments
+from toolkit.ui.methods import FILES
+from toolkit.ui.orders import Kind, Order, compose_arguments, folder_arguments
 from toolkit.ui.uploads import training_folder
 
 _MOST_SEEDS = 1000
@@ -30,13 +31,13 @@ class Drawing(BaseModel):
     steps: int | None = None
     guidance_scale: float | None = None
 
-    def order(self, model: tuple[str, ...], output_dir: Path) -> Order:
+    def order(self, model: tuple[str, ...], folders: Folders) -> Order:
         """The same as a command. Raises InputError for what is wrong.
 
         model: the arguments that chose the base.
         """
         order = Order(
-            Kind.COMPOSE, self._title(), self._arguments(model, output_dir, False), self.layout
+            Kind.COMPOSE, self._title(), self._arguments(model, folders, False), self.layout
         )
         order.drawn, order.compose_config  # noqa: B018 (what is wrong with them is told now)
         return order
@@ -45,7 +46,7 @@ class Drawing(BaseModel):
         return str(self.layout.get("name", ""))[:_LONGEST_VALUE]
 
     def _arguments(
-        self, model: tuple[str, ...], output_dir: Path, overwrite: bool
+        self, model: tuple[str, ...], folders: Folders, overwrite: bool
     ) -> tuple[str, ...]:
         if isinstance(self.seeds, list) and len(self.seeds) > _MOST_SEEDS:
             raise InputError(f"seeds: at most {_MOST_SEEDS} in one job", "seeds")
@@ -53,7 +54,7 @@ class Drawing(BaseModel):
             raise InputError(f"seeds: at most {_MOST_SEEDS} in one job", "seeds")
         return compose_arguments(
             model,
-            output_dir,
+            folders,
             self.method,
             {_key(name): _typed(value) for name, value in self.switches.items()},
             self.steps,
@@ -70,12 +71,12 @@ class Composition(Drawing):
     preview_every: int = Field(default=3, ge=0, le=1000, description="steps; 0: no previews")
     decoded: bool = Field(default=False, description="previews by the autoencoder: slower")
 
-    def order(self, model: tuple[str, ...], output_dir: Path) -> Order:
+    def order(self, model: tuple[str, ...], folders: Folders) -> Order:
         """The same as a command."""
         order = Order(
             Kind.COMPOSE,
             self._title(),
-            self._arguments(model, output_dir, self.overwrite),
+            self._arguments(model, folders, self.overwrite),
             self.layout,
             self.preview_every,
             self.decoded,
@@ -93,10 +94,10 @@ class Training(BaseModel):
     class_word: str
     steps: int | None = Field(default=None, description="null: the base's own")
 
-    def order(self, model: tuple[str, ...], output_dir: Path) -> Order:
+    def order(self, model: tuple[str, ...], folders: Folders) -> Order:
         """The same as a command. Raises InputError for what is wrong."""
         check_name("concept", self.name)
-        folder = training_folder(output_dir, self.name)
+        folder = training_folder(folders.output_dir, self.name)
         if not folder.is_dir():
             raise InputError(f"no images were sent for {self.name}")
         typed = [
@@ -104,7 +105,7 @@ class Training(BaseModel):
             f"concept={self.name}",
             f"concept.images={folder}",
             f"concept.class_word={self.class_word}",
-            f"output_dir={output_dir}",
+            *folder_arguments(folders),
         ]
         typed += [f"training.steps={self.steps}"] if self.steps is not None else []
         return Order(Kind.TRAIN, f"train {self.name}", tuple(typed))
@@ -113,6 +114,10 @@ class Training(BaseModel):
 def _key(name: str) -> str:
     if not re.fullmatch(r"[a-z_]+", name) or name == "name":
         raise InputError(f"switches: {name[:80]!r} is no setting of a method", "switches")
+    if name in FILES:
+        raise InputError(
+            f"switches: {name} names files: the page cannot; use toolkit compose", "switches"
+        )
     return name
 
 

@@ -1,6 +1,7 @@
 """The queue: what is to be made, is being made, and was made; kept on disk for the next server."""
 
 import json
+import logging
 import threading
 import time
 import uuid
@@ -14,6 +15,8 @@ from toolkit.errors import InputError
 from toolkit.files import whole_file
 from toolkit.ui.events import Begun, Ended, Event, Finished
 from toolkit.ui.orders import Kind, Order
+
+log = logging.getLogger(__name__)
 
 MOST_WAITING = 1000
 _MOST_REMEMBERED = 200
@@ -146,8 +149,11 @@ class Jobs:
         over = [one.id for one in self._jobs.values() if one.state.is_over]
         for old in over[: max(0, len(over) - _MOST_REMEMBERED)]:
             del self._jobs[old]
-        with whole_file(self._record) as temporary:
-            temporary.write_text(json.dumps([asdict(one) for one in self._jobs.values()]))
+        try:
+            with whole_file(self._record) as temporary:
+                temporary.write_text(json.dumps([asdict(one) for one in self._jobs.values()]))
+        except OSError as error:  # a full disk: the queue itself goes on
+            log.warning("the queue cannot be kept in %s: %s", self._record, error.strerror)
         self._changed(job)
         return job
 

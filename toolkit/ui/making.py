@@ -59,7 +59,8 @@ class Maker:
         """
         asked = _asked(order)
         with self._tokenising:
-            return check(order.drawn, self.base, self._concepts(asked))
+            recipe = order.compose_config.method.recipe
+            return check(order.drawn, self.base, self._concepts(asked), recipe)
 
     def compose(
         self, order: Order, tell: Callable[[Event], None], stopped: Callable[[], bool]
@@ -69,16 +70,23 @@ class Maker:
         Raises InputError for what is wrong, Cancelled when `stopped`, OSError for a full disk.
         """
         config = order.compose_config
-        concepts = self._concepts(_asked(order))
+        asked = _asked(order)
+        concepts = self._concepts(asked)
         with self._tokenising:
-            check(order.drawn, self.base, concepts)
+            check(order.drawn, self.base, concepts, config.method.recipe)
         folder = composition_folder(config)
         items = [Item(order.drawn, seed) for seed in config.seeds]
-        writer = self._writer(order, config, folder)
+        writer = self._writer(asked, config, folder)
         sampling = config.sampling
         module = Composer(
-            self.base, concepts, config.method, sampling.steps, sampling.guidance_scale
+            self.base,
+            concepts,
+            config.method,
+            sampling.steps,
+            sampling.guidance_scale,
+            asked.exemplars,
         )
+        passes = config.method.passes(sampling.steps)
         reached: list[Item] = []
         try:
             for item in items:
@@ -94,7 +102,7 @@ class Maker:
                 (folder / MANIFEST).unlink(missing_ok=True)
                 with self._tokenising, suppress(Exception):  # predict_step tells it
                     module.conditioning(item.layout)
-                module.on_step = partial(self._watch, order, item, sampling.steps, tell, stopped)
+                module.on_step = partial(self._watch, order, item, passes, tell, stopped)
                 (composition,) = module.predict_step([item], 0)
                 reached.append(item)
                 writer.write(composition, rank=0)
@@ -144,14 +152,15 @@ class Maker:
                 return png_of(image_of(self.base.decode(clean[None])[0]))
         return png_of(colours_of(clean, self.colours))
 
-    def _writer(self, order: Order, config: ComposeConfig, folder: Path) -> CompositionWriter:
+    def _writer(self, asked: Asked, config: ComposeConfig, folder: Path) -> CompositionWriter:
         recipe = recipe_of(
             self.base.identity,
-            [order.drawn],
-            _asked(order).files,
+            asked.usable,
+            asked.files,
             config.method,
             config.sampling.steps,
             config.sampling.guidance_scale,
+            asked.exemplars,
         )
         return CompositionWriter(folder, recipe, config.figures, config.provenance)
 

@@ -15,6 +15,8 @@ from toolkit.text.files import read_text
 
 _PARTS = ("with_", "without_", "no_")
 _HIDDEN = ("sampler", "name")
+FILES = ("painter",)
+"""Settings that name files: those of the server's disk are not to be named over the network."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Offered:
 
 
 def offered(model: str) -> list[Offered]:
-    """Every method of `configs/method` with its values on this base."""
+    """Every method of `configs/method` that needs no file named, with its values on this base."""
     chosen = {"model": model} if model in choices("model") else {}
     found = []
     for name in choices("method"):
@@ -48,6 +50,8 @@ def offered(model: str) -> list[Offered]:
                 build_method(composed(COMPOSE, chosen | {"method": name})["method"])
             )
         except InputError:  # a person's own file: told when it is chosen
+            continue
+        if not settings.keys().isdisjoint(FILES):
             continue
         says = read_text(find_config("method", name)).partition("\n")[0]
         switches = tuple(

@@ -17,6 +17,7 @@ from toolkit.config import (
     read_compose,
 )
 from toolkit.config.keys import keys_of
+from toolkit.config.schema import Folders
 from toolkit.errors import InputError
 from toolkit.files import whole_file
 from toolkit.layout.files import Lines
@@ -86,7 +87,7 @@ class Order:
 
 def compose_arguments(
     model: Sequence[str],
-    output_dir: Path,
+    folders: Folders,
     method: str,
     switches: Mapping[str, str],
     steps: int | None,
@@ -100,8 +101,18 @@ def compose_arguments(
     typed += [f"sampling.steps={steps}"] if steps is not None else []
     typed += [f"sampling.guidance_scale={guidance_scale}"] if guidance_scale is not None else []
     typed.append(f"seeds={seeds}")
-    typed += [f"output_dir={output_dir}"] if output_dir != Path("outputs") else []
+    typed += folder_arguments(folders)
     return tuple(typed + (["overwrite=true"] if overwrite else []))
+
+
+def folder_arguments(folders: Folders) -> list[str]:
+    """What to type for a command that is to read and write in these folders."""
+    typed = []
+    if folders.output_dir != Path("outputs"):
+        typed.append(f"output_dir={folders.output_dir}")
+    if folders.concepts_dir is not None:
+        typed.append(f"concepts_dir={folders.concepts_dir}")
+    return typed
 
 
 def read_drawn(content: Mapping[str, Any]) -> Layout:
@@ -114,6 +125,13 @@ def read_drawn(content: Mapping[str, Any]) -> Layout:
         raise InputError(
             "conditions name files: the page cannot draw them; use toolkit compose", "conditions"
         )
+    for number, region in enumerate(layout.regions):
+        if region.mask is not None:
+            raise InputError(
+                f"the mask of region {number + 1} is a file: the page draws boxes and polygons; "
+                "use toolkit compose",
+                f"regions[{number}].mask",
+            )
     for name in filter(is_file, layout.concepts):
         raise InputError(f"concept {name} is a file: import it, and call it by its name")
     return layout

@@ -35,13 +35,13 @@ class Shelved:
     trained: bool
 
 
-def shelved(output_dir: Path, model: str, architecture: str | None) -> list[Shelved]:
-    """Every concept under an output folder, those of the loaded base first.
+def shelved(concepts: Path, model: str, architecture: str | None) -> list[Shelved]:
+    """Every concept in a folder of concepts, those of the loaded base first.
 
     model, architecture: of that base; None where its files do not tell.
     """
     found = []
-    for path in sorted((output_dir / "concepts").glob("*/*.safetensors")):
+    for path in sorted(concepts.glob("*/*.safetensors")):
         metadata = _metadata(path)
         if metadata is None:
             continue
@@ -62,11 +62,17 @@ def shelved(output_dir: Path, model: str, architecture: str | None) -> list[Shel
     return sorted(found, key=lambda one: (not one.fits, one.name))
 
 
-def picture_of(output_dir: Path, model: str, name: str) -> bytes | None:
-    """A small PNG: one of the images that a concept was trained on, or a sample of it."""
+def picture_of(output_dir: Path, model: str, name: str, number: int = 0) -> bytes | None:
+    """A small PNG: one of the images that a concept was trained on, or a sample of it.
+
+    number: which of them; None where there are not so many.
+    """
     for folder in (*_images(output_dir, name), output_dir / "sample" / model / name):
         for path in sorted(folder.rglob("*"))[:200]:
             if path.suffix.lower() in image_suffixes() and path.is_file():
+                if number > 0:
+                    number -= 1
+                    continue
                 try:
                     return _small(path, path.stat().st_mtime_ns)
                 except InputError:

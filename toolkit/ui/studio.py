@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ class Studio:
         Raises InputError when nothing can be written to the output folder.
         """
         check_writable(config.output_dir)
+        shutil.rmtree(config.output_dir / "ui" / "uploads", ignore_errors=True)  # a killed server's
         know_keys()
         self.config = config
         self.model_arguments = tuple(model_arguments)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from toolkit.config import TrainConfig, read_train
+from toolkit.training.asked import training_folder
 from toolkit.ui.events import Ended, Event, Measured
 from toolkit.ui.orders import Order
 
@@ -87,11 +87,6 @@ class _Said(threading.Thread):
         for line in self._process.stderr:
             if line.startswith("toolkit:"):
                 self.last = line.removeprefix("toolkit:").strip()
-
-
-def training_folder(config: TrainConfig) -> Path:
-    """Where a training leaves its measurements and sample grids."""
-    return config.output_dir / "runs" / "train" / config.model.name / config.concept.name
 
 
 def measured(config: TrainConfig) -> Measured | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.config import ModelConfig
 from toolkit.errors import InputError, RunError, one_line, ran_out_of_memory
-from toolkit.ui.events import Ended
+from toolkit.ui.events import Ended, Event
 from toolkit.ui.orders import Kind, Order, know_keys
 
 if TYPE_CHECKING:
@@ -87,26 +87,30 @@ def work(jobs: Connection, side: Connection, model: ModelConfig) -> None:
             task: Task = jobs.recv()
             jobs.send(_done(task, jobs, loaded, heard))
         except (EOFError, OSError):
-            return
+            os._exit(0)  # the server is gone; torch's threads would grumble at Python's own end
 
 
 def _done(task: Task, jobs: Connection, loaded: "Future[Maker]", heard: _Heard) -> Ended:
     """Do one task; how it ended."""
     from toolkit.ui.making import Cancelled
 
+    def tell(event: Event) -> None:
+        try:
+            jobs.send(event)
+        except OSError:  # the server is gone; an Exception would be taken for a failed picture
+            raise Cancelled from None
+
     try:
         maker = loaded.result()
         if task.order.kind is Kind.IMPORT:
             maker.import_file(task.order)
         else:
-            maker.compose(task.order, jobs.send, lambda: heard.ends(task.job))
+            maker.compose(task.order, tell, lambda: heard.ends(task.job))
     except Cancelled:
         return Ended(stopped=True)
     except (InputError, RunError) as error:
         return Ended(one_line(error))
     except Exception as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         return Ended(_told(error))
     return Ended()
 

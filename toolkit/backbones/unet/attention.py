@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from toolkit.backbones.unet.isolation import Isolation
 from toolkit.backbones.unet.sites import AttentionLayer
+from toolkit.backbones.unet.steering import steered_probabilities
 
 if TYPE_CHECKING:
     from toolkit.backbones.unet.inputs import CrossInputs, IsolatedRows, PassInputs, SelfInputs
@@ -45,6 +46,8 @@ class Composing:
 
     inputs: "PassInputs"
     maps: Maps | None = None
+    steering: Tensor | None = None
+    """How strongly layout guidance acts; None: not at all."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,12 @@ class InjectedCrossAttention:
             composing.maps.cross_attention.append(_regional_maps(query, inputs, attention.scale))
             if self.path == composing.maps.last:
                 raise MapsComplete
-        return _injected(attention, query, inputs)
+        return _injected(attention, query, inputs, composing.steering)
 
 
-def _injected(attention: Attention, query: Tensor, inputs: "CrossInputs") -> Tensor:
+def _injected(
+    attention: Attention, query: Tensor, inputs: "CrossInputs", strength: Tensor | None
+) -> Tensor:
     """(rows, cells, channels): each cell attends to its own prompt, all in one attention.
 
     A cell that several regions hold attends once to each one's prompt, and the mean is taken.
@@ -116,9 +121,14 @@ def _injected(attention: Attention, query: Tensor, inputs: "CrossInputs") -> Ten
     depth = inputs.depth
     if depth > 1:
         query = query.repeat(1, 1, depth, 1)
-    attended = functional.scaled_dot_product_attention(
-        query, inputs.keys, inputs.values, attn_mask=inputs.mask, scale=attention.scale
-    )
+    if inputs.steering is not None and strength is not None:
+        scores = query @ inputs.keys.transpose(-1, -2)
+        steered = steered_probabilities(scores, inputs.steering, strength, attention.scale)
+        attended = steered.to(query.dtype) @ inputs.values
+    else:
+        attended = functional.scaled_dot_product_attention(
+            query, inputs.keys, inputs.values, attn_mask=inputs.mask, scale=attention.scale
+        )
     hidden = _join_heads(attended)
     mean = hidden
     if inputs.weights is not None:

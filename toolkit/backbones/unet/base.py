@@ -1,9 +1,10 @@
 """A Stable Diffusion model, frozen: what it is made of, and what it can be asked."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,11 +21,12 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from toolkit.backbones import protocol
 from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.identity import Identity
-from toolkit.backbones.injection import injected, learned, start_from
+from toolkit.backbones.injection import injected, injected_halves, learned, start_from
 from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
 from toolkit.backbones.pass_count import PassCount
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.sizes import Sizes
+from toolkit.backbones.trained import Place, TrainedMap
 from toolkit.backbones.unet import autoencoder
 from toolkit.backbones.unet.attention import install
 from toolkit.backbones.unet.configuration import sizes_of
@@ -52,6 +54,19 @@ if TYPE_CHECKING:
 
 _UNET_MAPS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 """The maps that training puts a LoRA on: all of attention's (Mix-of-Show, arXiv 2305.18292)."""
+
+_MAPS_OF = {
+    Place.TEXT_ENCODER: r"self_attn\.\w+",
+    Place.SELF_ATTENTION: r"attn1\.[\w.]+",
+    Place.CROSS_ATTENTION: r"attn2\.[\w.]+",
+}
+"""The ends of those maps' paths, by what they belong to."""
+
+
+def _place_of(part: Part, path: str) -> Place:
+    if part is not Part.UNET:
+        return Place.TEXT_ENCODER
+    return Place.SELF_ATTENTION if ".attn1." in path else Place.CROSS_ATTENTION
 
 
 _VALUES_PER_CHANNEL = 200
@@ -344,6 +359,27 @@ class Base:
         encodings = encode(self.readers, distinct, embeddings, self.transformers)
         return encodings.rows([distinct.index(prompt) for prompt in prompts]).to(self.dtype)
 
+    def trainable_text_encoder(self) -> nn.Module:
+        """A copy of the first text encoder in float32, all of whose parameters train."""
+        with self.lock:
+            own = copy.deepcopy(self.text_encoder)
+        return own.float().requires_grad_(True)
+
+    def encode_by(self, text_encoder: nn.Module | None, prompt: TokenisedPrompt) -> Tensor:
+        """(places, width) of a prompt, by a copy of the first text encoder; None: by its own."""
+        reader = self.readers[0]
+        if text_encoder is not None:
+            reader = replace(reader, network=cast("CLIPTextModel", text_encoder))
+        with self.lock:
+            said, _ = reader.read(reader.ids([prompt]), [prompt.end])
+        return said[0]
+
+    def mentions(self, word: str, prompt: TokenisedPrompt) -> list[tuple[int, ...]]:
+        """Each time that a prompt says `word`: the places of its tokens."""
+        from toolkit.backbones.unet import encoding
+
+        return encoding.places_of_words(word, prompt, self)
+
     def predict(
         self,
         latents: Tensor,
@@ -409,16 +445,28 @@ class Base:
             yield
 
     @contextmanager
-    def lora_injected(self, rank: int, generator: torch.Generator) -> Iterator[None]:
+    def lora_injected(
+        self, rank: int, generator: torch.Generator, ranks: Mapping[Place, int] | None = None
+    ) -> Iterator[None]:
         """Put a trainable LoRA on attention's maps in all parts, and take it off at the end.
 
+        ranks: of the places that have another rank.
         It starts at no change. The base's weights are not touched; other threads that change the
         base wait for the end.
         """
         maps = {Part.UNET: _UNET_MAPS} | {own.part: own.attention_maps for own in self.readers}
         networks = [(network, maps[part]) for part, network in self.parts.items()]
-        with self.lock, injected(networks, rank, generator):
+        patterns = {_MAPS_OF[place]: own for place, own in (ranks or {}).items()}
+        with self.lock, injected(networks, rank, generator, patterns):
             yield
+
+    def trained_maps(self) -> list[TrainedMap]:
+        """The injected LoRA, map by map, in the order in which a prompt goes through the parts."""
+        return [
+            TrainedMap(_place_of(part, path), *halves)
+            for part, network in self.parts.items()
+            for path, halves in injected_halves(network).items()
+        ]
 
     def learned_changes(self) -> dict[Part, dict[str, LowRank]]:
         """A copy of what the injected LoRA has learned, by part and path of the map."""

@@ -20,6 +20,7 @@ from toolkit.backbones.unet.encoding import (
 )
 from toolkit.backbones.unet.framing import Framing, added_conditions
 from toolkit.backbones.unet.names import Part
+from toolkit.backbones.unet.subjects import subject_places, with_residuals
 from toolkit.errors import InputError, shortened
 from toolkit.layout.areas import Area, area_of
 from toolkit.layout.layout import Layout
@@ -39,6 +40,7 @@ class Conditioning:
         by path, with their strength; empty without a concept.
     subjects: where the canvas's prompt has the regions' class words.
     controls: what the layout's image conditions add.
+    steered: the words of the canvas's prompt that layout guidance draws to a region.
     added: what the U-Net is told beside the prompts, (sides, ...) by diffusers' names: the pooled
         text of the canvas's prompt, which is one for all cells, and the canvas's size. Nothing but
         for Stable Diffusion XL.
@@ -52,6 +54,7 @@ class Conditioning:
     changes: tuple[Mapping[str, LowRank], ...]
     subjects: tuple[int, ...]
     controls: Controls = Controls()
+    steered: tuple[EncodedRegion, ...] = ()
     added: Mapping[str, Tensor] = field(default_factory=dict)
 
     def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
@@ -82,6 +85,8 @@ def condition(
     base.sizes.check_layout(layout, base.name)
     prompts = [canvas, *regions]
     encoded = encode_prompts(base, prompts)
+    called = subject_places(canvas, encoded[0].tokens, base)
+    encoded[0] = with_residuals(encoded[0], canvas, called)
     changes = tuple(_changes(base, prompt) for prompt in prompts)
     with base.lock:
         keys, values = _project(base, encoded, changes)
@@ -103,6 +108,11 @@ def condition(
         changes=changes,
         subjects=_subjects(base, encoded[0], regions),
         controls=prepare_controls(base, layout, (encoded[0].negative, encoded[0].positive)),
+        steered=tuple(
+            EncodedRegion(subject.region, places, area_of(subject.region))
+            for subject, places in zip(canvas.subjects, called, strict=True)
+            if subject.region is not None
+        ),
         added=added,
     )
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from toolkit.backbones.prompts import Regional
 from toolkit.backbones.unet.conditioning import POSITIVE, Conditioning
 from toolkit.backbones.unet.rows import Batch, Size
+from toolkit.backbones.unet.steering import region_weights
 from toolkit.layout.masks import shares
 
 
@@ -60,6 +61,26 @@ def _add_biases(scores: Tensor, layout: Conditioning, regional: Regional, has_bo
     for number, region in enumerate(layout.regions, 1):
         places = [number * layout.window + place for place in region.places]
         scores[:, places] += regional.word_bias
+
+
+def word_weights(batch: Batch, size: Size) -> Tensor | None:
+    """(rows, 1, cells, window): of the words that layout guidance draws to regions, by cell.
+
+    0 of all other words, and on the negative side. None where nothing is steered.
+    """
+    weighed = batch.regional.steering
+    if weighed is None or POSITIVE not in batch.sides:
+        return None
+    parts = []
+    for one in batch.layouts:
+        canvas = (one.layout.height, one.layout.width)
+        weights = torch.zeros(len(batch.sides), 1, size[0] * size[1], one.window)
+        positive = weights[batch.sides.index(POSITIVE), 0]
+        for steered in one.steered:
+            own = region_weights(steered.area.bounds, canvas, size, *weighed)
+            positive[:, list(steered.places)] = own.flatten()[:, None]
+        parts.append(weights)
+    return batch.over_rows(parts).to(batch.base.device)
 
 
 def shares_of(batch: Batch, layout: Conditioning, size: Size) -> Tensor:

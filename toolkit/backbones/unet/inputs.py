@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from toolkit.backbones.low_rank import SideBySide
 from toolkit.backbones.unet.acting import change_of
-from toolkit.backbones.unet.hearing import prompts_of_cells
+from toolkit.backbones.unet.hearing import prompts_of_cells, word_weights
 from toolkit.backbones.unet.rows import Batch
 from toolkit.backbones.unet.seeing import IsolatedRows, isolated_rows, isolating_bias
 from toolkit.backbones.unet.sites import AttentionLayer, map_size_of
@@ -58,6 +58,8 @@ class CrossInputs:
     query, output: changes of q and of the output, where there are any.
     window: the places of one prompt.
     regional: (rows, heads, regions * window, width) keys of the regions, where maps are taken.
+    steering: (rows, 1, cells, window) weights of the words that layout guidance draws to regions;
+    None where there are none.
     """
 
     keys: Tensor
@@ -69,6 +71,7 @@ class CrossInputs:
     output: SideBySide | None
     window: int
     regional: Tensor | None = None
+    steering: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,9 @@ def _cross_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> Cros
         output=change_of(batch, f"{path}.to_out.0", size, depth=own.depth),
         window=window,
         regional=keys[:, :, window:] if takes_maps else None,
+        steering=batch.once(
+            ("steering", size, batch.rows_key(True)), lambda: word_weights(batch, size)
+        ),
     )
 
 

@@ -45,14 +45,16 @@ class Passes:
         timestep: Tensor,
         guidance_scale: float | Tensor,
         closed: bool = False,
+        steering: float = 0.0,
     ) -> Tensor:
         """The two-sided denoising pass: (pictures, channels, h, w) noise (or velocity), float32.
 
         guidance_scale: of classifier-free guidance, for all cells or (pictures, 1, h, w).
-        closed: boxes do not see the background either.
+        closed: boxes do not see the background either. steering: how strongly layout guidance acts.
         """
         batch, inputs = self._inputs(range(len(latents)), (NEGATIVE, POSITIVE), closed)
-        output = _unet(batch, inputs, latents.repeat(2, 1, 1, 1), timestep)
+        strength = torch.tensor(steering, device=latents.device) if steering else None
+        output = _unet(batch, inputs, latents.repeat(2, 1, 1, 1), timestep, strength=strength)
         negative, positive = output.float().chunk(2)
         return negative + guidance_scale * (positive - negative)
 
@@ -117,7 +119,12 @@ class Passes:
 
 
 def _unet(
-    batch: Batch, inputs: PassInputs, latents: Tensor, timestep: Tensor, maps: Maps | None = None
+    batch: Batch,
+    inputs: PassInputs,
+    latents: Tensor,
+    timestep: Tensor,
+    maps: Maps | None = None,
+    strength: Tensor | None = None,
 ) -> Tensor:
     """(rows, channels, h, w) noise (or velocity) for latents of that shape, in the base's type.
 
@@ -141,7 +148,7 @@ def _unet(
             timestep,
             encoder_hidden_states=inputs.unused_text,
             added_cond_kwargs=dict(inputs.added) or None,
-            cross_attention_kwargs={"composing": Composing(inputs, maps)},
+            cross_attention_kwargs={"composing": Composing(inputs, maps, strength)},
             down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
             down_intrablock_additional_residuals=_adapter_features(batch) or None,

@@ -156,7 +156,9 @@ def _check_kind(content: Mapping[str, Any], path: Path) -> None:
 
 
 def _acts(concept: Concept) -> bool:
-    """Whether any of its low-rank changes is another than none."""
+    """Whether it has a residual, or any low-rank change that is another than none."""
+    if concept.residual is not None:
+        return True
     pairs = [pair for changes in concept.changes.values() for pair in changes.values()]
     return any(bool(pair.down.any()) and bool(pair.up.any()) for pair in pairs)
 

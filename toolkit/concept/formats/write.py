@@ -44,8 +44,14 @@ def write_foreign(concept: Concept, format: str, path: Path) -> Written:
 
     diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
     over the layers. mix_of_show: everything, in one `.pth`.
-    Raises InputError for mix_of_show and a concept of a base of two text encoders.
+    Raises InputError for a concept that none of them can hold, and for mix_of_show and a concept of
+    a base of two text encoders.
     """
+    if concept.residual is not None:
+        raise InputError(
+            f"{concept.name} is a Cones 2 concept: what it adds behind the text encoder has no "
+            "place in other programs' formats; train it without recipe=cones2 to export it"
+        )
     return _WRITERS[format](concept, path)
 
 

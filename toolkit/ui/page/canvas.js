@@ -1,6 +1,6 @@
 // The canvas: regions drawn, moved and resized by mouse, finger and keyboard, with Konva.
 /* global Konva */
-import { addRegion, boxOf, change, drawing, duplicateRegion, moved, redo, removeRegion, reorder, select, undo, watch } from "./drawing.js";
+import { addRegion, boundsOf, boxOf, change, drawing, duplicateRegion, moved, putIn, redo, removeRegion, reorder, select, undo, watch } from "./drawing.js";
 import { at, colour } from "./dom.js";
 import { notice } from "./api.js";
 
@@ -38,7 +38,8 @@ function render() {
     rotateEnabled: false, flipEnabled: false, keepRatio: false, ignoreStroke: true, anchorSize: 10,
     boundBoxFunc: (before, after) => (after.width < 6 || after.height < 6 ? before : after),
   });
-  layout.regions.forEach((region, number) => layer.add(shape(region, number)));
+  const behindFirst = layout.regions.map((region, number) => [region, number]).sort(([a], [b]) => (b.depth ?? 0) - (a.depth ?? 0));
+  for (const [region, number] of behindFirst) layer.add(shape(region, number));
   layer.add(handles);
   const chosen = layer.findOne(`#region-${selected}`);
   handles.nodes(chosen ? [chosen] : []);
@@ -46,10 +47,12 @@ function render() {
 }
 
 function shape(region, number) {
-  const [x0, y0, x1, y1] = region.box;
+  const [x0, y0, x1, y1] = boundsOf(region);
   const size = { width: (x1 - x0) * area.width, height: (y1 - y0) * area.height };
   const group = new Konva.Group({ id: `region-${number}`, x: area.x + x0 * area.width, y: area.y + y0 * area.height, ...size, draggable: true });
-  const box = new Konva.Rect({ ...size, fill: `${colour(number)}33`, stroke: colour(number), strokeWidth: 2, strokeScaleEnabled: false });
+  const look = { fill: `${colour(number)}33`, stroke: colour(number), strokeWidth: 2, strokeScaleEnabled: false };
+  const points = region.polygon?.flatMap(([x, y]) => [(x - x0) * area.width, (y - y0) * area.height]);
+  const box = region.box ? new Konva.Rect({ ...size, ...look }) : new Konva.Line({ points, closed: true, ...look });
   const text = new Konva.Text({
     text: `${number + 1} ${region.concept}`, fontSize: 13, padding: 5, fill: getComputedStyle(document.body).color,
     width: size.width, wrap: "none", ellipsis: true, listening: false,
@@ -74,7 +77,7 @@ function shape(region, number) {
 function keep(group, number) {
   const x = (group.x() - area.x) / area.width, y = (group.y() - area.y) / area.height;
   const wide = (group.width() * group.scaleX()) / area.width, high = (group.height() * group.scaleY()) / area.height;
-  change("", (layout) => (layout.regions[number].box = boxOf(x, y, x + wide, y + high)));
+  change("", (layout) => putIn(layout.regions[number], boxOf(x, y, x + wide, y + high)));
   select(number);
 }
 
@@ -87,30 +90,44 @@ function begin(event) {
   if (event.target !== stage && event.target !== paper) return;
   at("canvas").focus();
   const [x, y] = pointer();
-  const band = new Konva.Rect({ stroke: colour(drawing.layout.regions.length), dash: [5, 4], strokeWidth: 2 });
+  const look = { stroke: colour(drawing.layout.regions.length), dash: [5, 4], strokeWidth: 2 };
+  const lasso = at("tool").value === "lasso";
+  const band = lasso ? new Konva.Line(look) : new Konva.Rect(look);
   layer.add(band);
-  begun = { x, y, band, box: null };
+  begun = { x, y, band, box: null, path: lasso ? [inside(x, y)] : null };
 }
 
 function stretch() {
   if (!begun) return;
   const [x, y] = pointer();
+  if (begun.path) return draw(x, y);
   const [x0, y0, x1, y1] = (begun.box = boxOf(begun.x, begun.y, x, y));
   begun.band.setAttrs({ x: area.x + x0 * area.width, y: area.y + y0 * area.height, width: (x1 - x0) * area.width, height: (y1 - y0) * area.height });
 }
 
+const inside = (...point) => point.map((value) => Math.round(Math.min(Math.max(value, 0), 1) * 1e4) / 1e4);
+
+// A corner of the lasso each few pixels.
+function draw(x, y) {
+  const [before, beforeY] = begun.path.at(-1);
+  if (Math.hypot((x - before) * area.width, (y - beforeY) * area.height) < 7) return;
+  begun.path.push(inside(x, y));
+  begun.band.points(begun.path.flatMap(([px, py]) => [area.x + px * area.width, area.y + py * area.height]));
+}
+
 function finish() {
   if (!begun) return;
-  const { band, box } = begun;
+  const { band, path } = begun;
+  const box = path?.length > 3 ? boundsOf({ polygon: path }) : begun.box;
   begun = null;
   band.destroy();
   if (box === null || (box[2] - box[0]) * area.width < 8 || (box[3] - box[1]) * area.height < 8) select(-1);
-  else add(box);
+  else add(path ? { polygon: path } : { box });
 }
 
-function add(box) {
+function add(place) {
   if (drawing.concept === null) notice("There is no concept yet: train one, or import a LoRA.");
-  else addRegion(box, drawing.concept);
+  else addRegion(place, drawing.concept);
 }
 
 const MOVES = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
@@ -128,14 +145,14 @@ function shortcut(event) {
     duplicateRegion(selected);
     return true;
   }
-  if (event.key.toLowerCase() === "n") add(boxOf(0.3, 0.3, 0.7, 0.9));
+  if (event.key.toLowerCase() === "n") add({ box: boxOf(0.3, 0.3, 0.7, 0.9) });
   else if (event.key === "." && count) select((selected + 1) % count);
   else if (event.key === "," && count) select((selected - 1 + count) % count);
   else if (event.key === "Escape") select(-1);
   else if (selected < 0) return false;
   else if (event.key === "Delete" || event.key === "Backspace") removeRegion(selected);
-  else if (event.key === "]") reorder(selected, 1);
-  else if (event.key === "[") reorder(selected, -1);
+  else if (event.key === "]") reorder(selected, -1);
+  else if (event.key === "[") reorder(selected, 1);
   else if (MOVES[event.key]) nudge(...MOVES[event.key], event.shiftKey);
   else return false;
   return true;
@@ -143,8 +160,8 @@ function shortcut(event) {
 
 function nudge(dx, dy, resize) {
   change(`nudge ${drawing.selected} ${resize}`, (layout) => {
-    const region = layout.regions[drawing.selected], [x0, y0, x1, y1] = region.box;
-    region.box = resize ? boxOf(x0, y0, Math.max(x1 + dx, x0 + 0.01), Math.max(y1 + dy, y0 + 0.01)) : moved(region.box, dx, dy);
+    const region = layout.regions[drawing.selected], box = boundsOf(region), [x0, y0, x1, y1] = box;
+    putIn(region, resize ? boxOf(x0, y0, Math.max(x1 + dx, x0 + 0.01), Math.max(y1 + dy, y0 + 0.01)) : moved(box, dx, dy));
   });
 }
 

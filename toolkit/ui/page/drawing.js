@@ -82,8 +82,9 @@ export function withPlaceholder(prompt, concept) {
   return `<${concept}> ${prompt}`.trim();
 }
 
-export function addRegion(box, concept) {
-  change("", (layout) => layout.regions.push({ concept, prompt: `<${concept}>`, negative_prompt: null, strength: 1, box }));
+// place: { box } or { polygon }.
+export function addRegion(place, concept) {
+  change("", (layout) => layout.regions.push({ concept, prompt: `<${concept}>`, negative_prompt: null, strength: 1, ...place }));
   select(drawing.layout.regions.length - 1);
 }
 
@@ -105,17 +106,35 @@ export function duplicateRegion(number) {
   if (number < 0) return;
   change("", (layout) => {
     const copy = structuredClone(layout.regions[number]);
-    copy.box = moved(copy.box, copy.box[2] < 0.95 ? 0.05 : -0.05, copy.box[3] < 0.95 ? 0.05 : -0.05);
+    const box = boundsOf(copy);
+    putIn(copy, moved(box, box[2] < 0.95 ? 0.05 : -0.05, box[3] < 0.95 ? 0.05 : -0.05));
     layout.regions.push(copy);
   });
   select(drawing.layout.regions.length - 1);
 }
 
+// Of regions that overlap, the one of least depth stands in front; by: -1 is towards the front.
 export function reorder(number, by) {
-  const other = number + by;
-  if (number < 0 || other < 0 || other >= drawing.layout.regions.length) return;
-  change("", (layout) => ([layout.regions[number], layout.regions[other]] = [layout.regions[other], layout.regions[number]]));
-  select(other);
+  if (number >= 0) change("", (layout) => (layout.regions[number].depth = (layout.regions[number].depth ?? 0) + by));
+}
+
+// The box around a region, whatever its shape.
+export function boundsOf(region) {
+  if (region.box) return region.box;
+  const across = region.polygon.map(([x]) => x), down = region.polygon.map(([, y]) => y);
+  return [Math.min(...across), Math.min(...down), Math.max(...across), Math.max(...down)];
+}
+
+// Moves and stretches a region into another box.
+export function putIn(region, box) {
+  if (region.box) {
+    region.box = box;
+    return;
+  }
+  const [left, top, right, bottom] = boundsOf(region), [x0, y0, x1, y1] = box;
+  region.polygon = region.polygon.map(([x, y]) => [
+    rounded(x0 + ((x - left) / (right - left)) * (x1 - x0)), rounded(y0 + ((y - top) / (bottom - top)) * (y1 - y0)),
+  ]);
 }
 
 const rounded = (value) => Math.round(value * 1e4) / 1e4;

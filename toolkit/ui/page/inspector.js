@@ -38,8 +38,8 @@ const ACTIONS = {
   undo, redo,
   duplicate: () => duplicateRegion(drawing.selected),
   delete: () => removeRegion(drawing.selected),
-  forward: () => reorder(drawing.selected, 1),
-  backward: () => reorder(drawing.selected, -1),
+  forward: () => reorder(drawing.selected, -1),
+  backward: () => reorder(drawing.selected, 1),
   "new-layout": () => open({ name: "drawing", prompt: "", negative_prompt: "", width: base.width, height: base.height, background: null, regions: [] }),
 };
 
@@ -78,6 +78,7 @@ function regionFields() {
   });
   at("region-negative").addEventListener("input", () => change(`negative ${drawing.selected}`, () => (now().negative_prompt = at("region-negative").value || null)));
   at("region-strength").addEventListener("input", () => change(`strength ${drawing.selected}`, () => (now().strength = Number(at("region-strength").value))));
+  at("region-feather").addEventListener("input", () => change(`feather ${drawing.selected}`, () => (now().feather = Number(at("region-feather").value))));
 }
 
 function methodFields() {
@@ -113,6 +114,8 @@ function render() {
     put("region-negative", region.negative_prompt);
     at("region-strength").value = region.strength;
     at("region-strength-shown").value = region.strength;
+    at("region-feather").value = region.feather ?? 0;
+    at("region-feather-shown").value = region.feather ?? 0;
   }
   renderMethod(settings);
 }
@@ -123,7 +126,7 @@ function named(id, chosen, before) {
 }
 
 function listed(region, place) {
-  const button = make("button", { textContent: `${place + 1} ${region.concept}: ${region.prompt}`, "aria-pressed": String(place === drawing.selected) });
+  const button = make("button", { textContent: `${place + 1} ${region.concept}: ${region.prompt}${region.depth ? ` (depth ${region.depth})` : ""}`, "aria-pressed": String(place === drawing.selected) });
   button.style.borderLeftColor = colour(place);
   button.addEventListener("click", () => {
     select(place);

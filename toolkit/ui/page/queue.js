@@ -99,7 +99,7 @@ async function showAttention() {
   Object.assign(canvas, { width, height });
   const preview = at("preview").getBoundingClientRect(), place = canvas.parentElement.getBoundingClientRect();
   Object.assign(canvas.style, { left: `${preview.left - place.left}px`, top: `${preview.top - place.top}px`, width: `${preview.width}px`, height: `${preview.height}px` });
-  const context = canvas.getContext("2d"), mixed = context.createImageData(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true }), mixed = context.createImageData(width, height);
   images.forEach((image, number) => {
     context.drawImage(image, 0, 0);
     const shades = context.getImageData(0, 0, width, height).data;
@@ -128,9 +128,9 @@ function row(job) {
   const parts = last ? [make("img", { src: last.image, alt: "", loading: "lazy" }), name] : [name];
   if (!job.over) parts.push(button("Stop", `Stop ${job.title}`, () => ask(`/api/jobs/${job.id}`, { method: "DELETE" })));
   else if (job.state === "lost" || job.state === "stopped") {
-    parts.push(button("Again", `Queue ${job.title} again`, () => ask(`/api/jobs/${job.id}/again`, { method: "POST" })));
+    parts.push(button("Again", `Again: ${job.title}`, () => ask(`/api/jobs/${job.id}/again`, { method: "POST" })));
   }
-  if (job.layout) parts.push(button("Open", `Put ${job.title} on the canvas`, () => openOnCanvas(job.layout)));
+  if (job.layout) parts.push(button("Open", `Open ${job.title} on the canvas`, () => openOnCanvas(job.layout)));
   return make("li", { "data-state": job.state }, ...parts);
 }
 

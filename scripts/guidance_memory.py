@@ -1,0 +1,90 @@
+"""What a guidance pass keeps for its way back: `python scripts/guidance_memory.py --help`.
+
+The full architecture with tensors that have a shape and no values, so it is counted in seconds and
+not computed. Every tensor that autograd keeps counts once, weights aside; fused attention keeps its
+queries, keys, values and results, as on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from sd15 import layout_of, random_base, random_concept
+from sdxl import random_xl
+from torch import Tensor
+from torch.nn import functional
+
+from toolkit.backbones import Base
+from toolkit.methods.lora_composer import PUBLISHED
+
+NOWHERE = "meta"
+
+
+class Fused(torch.autograd.Function):
+    """Attention as far as memory goes."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        attended = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, attended)
+        return attended
+
+
+def kept_bytes(base: Base, concepts: int, width: int, height: int) -> int:
+    """What one picture's guidance pass keeps, with maps of self-attention too."""
+    layout = layout_of(concepts, width, height)
+    drawn = {r.concept: random_concept(base, r.concept) for r in layout.regions}
+    passes = base.passes(PUBLISHED.prepare(base, layout, drawn), PUBLISHED.regional)
+    weights = {parameter.untyped_storage()._cdata for parameter in base.unet.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return tensor
+
+    size = base.latent_size(width, height)
+    latents = torch.randn(1, base.latent_channels, *size, device=NOWHERE).requires_grad_()
+    with (
+        patch.object(
+            functional, "scaled_dot_product_attention", lambda q, k, v, **_: Fused.apply(q, k, v)
+        ),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        found = passes.maps(latents, torch.tensor(500, device=NOWHERE), [0], self_attention=True)
+    del found
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--family", default="sdxl", choices=["sd15", "sdxl"])
+    parser.add_argument("--height", type=int, default=1024, help="pixels")
+    parser.add_argument("--width", type=int, default=1024, help="pixels")
+    parser.add_argument("--concepts", type=int, default=2)
+    parser.add_argument("--dtype", default="float16", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument(
+        "--guidance-layers", type=int, nargs="*", help="model.guidance_layers, as 2 3 4"
+    )
+    arguments = parser.parse_args(argv)
+    make = random_xl if arguments.family == "sdxl" else random_base
+    with torch.device(NOWHERE):
+        base = make(NOWHERE, getattr(torch, arguments.dtype))
+    base = replace(base, guidance_layers=tuple(arguments.guidance_layers or ()) or None)
+    kept = kept_bytes(base, arguments.concepts, arguments.width, arguments.height)
+    layers = [layer.transformer for layer in base.guiding]
+    print(json.dumps({**vars(arguments), "guidance_layers": layers, "kept_bytes": kept}))
+
+
+if __name__ == "__main__":
+    main()
