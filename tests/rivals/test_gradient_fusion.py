@@ -14,7 +14,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from toolkit.backbones import Base
+from toolkit.backbones import Base, Part
 from toolkit.backbones.low_rank import LowRank, linear_maps
 from toolkit.backbones.unet.linear_inputs import input_name, reads_text
 from toolkit.concept import Concept
@@ -23,6 +23,8 @@ from toolkit.fusion.closed_form import gram, solve_closed_form
 from toolkit.fusion.evidence import cross_evidence, picture_evidence, text_evidence
 from toolkit.fusion.fusion import changed_maps, low_rank, own_weight, scheduler_of
 from toolkit.fusion.lbfgs import solve_lbfgs
+
+FusedText = Mapping[Part, Mapping[str, LowRank]]
 
 INPUTS, LOSSES_AT_START = 2e-5, 3e-6
 
@@ -101,14 +103,15 @@ def acting(gradient_fusion_case: Any, concepts: dict[str, Concept]) -> list[Conc
 
 
 @pytest.fixture(scope="module")
-def text_encoder(gradient_fusion_case: Any, reference_base: Base) -> Mapping[str, LowRank]:
+def text_encoder(gradient_fusion_case: Any, reference_base: Base) -> FusedText:
     linears = linear_maps(reference_base.text_encoder)
     start = "text_encoder.text_model."
-    return {
+    changes = {
         path: low_rank(gradient_fusion_case.fused[f"{start}{path}.weight"] - linear.weight)
         for path, linear in linears.items()
         if f"{start}{path}.weight" in gradient_fusion_case.fused
     }
+    return {Part.TEXT_ENCODER: changes}
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +125,12 @@ def keys_values(gradient_fusion_case: Any, reference_base: Base) -> Mapping[str,
 
 @pytest.fixture(scope="module")
 def text(gradient_fusion_case: Any, reference_base: Base, acting: list[Concept]) -> Seen:
-    paths = changed_maps(acting).text_encoder
+    paths = changed_maps(acting).text[Part.TEXT_ENCODER]
     names = {input_name(path) for path in paths}
-    rows = [collected(partial(text_evidence, reference_base, own, names)) for own in acting]
+    rows = [
+        collected(partial(text_evidence, reference_base, own, Part.TEXT_ENCODER, names))
+        for own in acting
+    ]
     return Seen(reference_base, "text_encoder", gradient_fusion_case, acting, paths, rows)
 
 
@@ -133,7 +139,7 @@ def cross(
     gradient_fusion_case: Any,
     reference_base: Base,
     acting: list[Concept],
-    text_encoder: Mapping[str, LowRank],
+    text_encoder: FusedText,
 ) -> Seen:
     rows = [collected(partial(cross_evidence, reference_base, own, text_encoder)) for own in acting]
     paths = changed_maps(acting).keys_values
@@ -145,7 +151,7 @@ def picture(
     gradient_fusion_case: Any,
     reference_base: Base,
     acting: list[Concept],
-    text_encoder: Mapping[str, LowRank],
+    text_encoder: FusedText,
     keys_values: Mapping[str, LowRank],
 ) -> Seen:
     paths = changed_maps(acting).others

@@ -128,7 +128,7 @@ def test_parts_and_halves_have_rates_of_their_own() -> None:
     rates = dict(zip(Place, (1.0, 2.0, 3.0), strict=True))
 
     def found(rates: LearningRates) -> dict[int, float]:
-        groups = parameter_groups(maps, embeddings, rates)
+        groups = parameter_groups(maps, [embeddings], rates)
         return {id(one): group["lr"] for group in groups for one in group["params"]}
 
     own = found(LearningRates(rates, 5.0, lora_plus=16.0))
@@ -138,7 +138,7 @@ def test_parts_and_halves_have_rates_of_their_own() -> None:
     assert own[id(embeddings)] == 5.0
     still = found(LearningRates({**rates, Place.CROSS_ATTENTION: 0.0}, 0.0))
     assert len(still) == 4
-    as_ever = parameter_groups(maps, embeddings, LearningRates(dict.fromkeys(Place, 2.0), 1.0))
+    as_ever = parameter_groups(maps, [embeddings], LearningRates(dict.fromkeys(Place, 2.0), 1.0))
     assert [group["name"] for group in as_ever] == ["text_encoder", "unet", "embeddings"]
 
 
