@@ -211,9 +211,10 @@ def _digest(images: Sequence[ConceptImage], lines: bool) -> str:
 def _check_optimiser(optimizer: str) -> None:
     package = _PACKAGES.get(optimizer)
     if package and find_spec(package) is None:
+        extra = optimizer if optimizer == "adamw8bit" else "optimizers"
         raise InputError(
             f"training.optimizer={optimizer} needs the package {package}: "
-            "pip install 'lora-composer-toolkit[optimizers]'",
+            f"pip install 'lora-composer-toolkit[{extra}]'",
             "training.optimizer",
         )
 
