@@ -2,7 +2,10 @@
 
 import csv
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -259,3 +262,32 @@ def test_tensorboard_gets_both_curves(make_config: MakeConfig, tmp_path: Path) -
         found = {event.step: event.value for event in events.Scalars(name)}
         assert found == pytest.approx({step: curve[step][place] for step in (2, 4)}, rel=1e-5)
     assert len(events.Scalars("loss")) == 4
+
+
+def test_two_processes_measure_one_curve_and_stop_together(
+    make_config: MakeConfig, many: Path
+) -> None:
+    config = make_config()
+    options = (
+        "steps=40", "batch_size=1", "learning_rate_unet=0.5", "max_embedding_norm=null",
+        "validation=0.2", "validate_every_steps=1", "keep=best", "patience=1", "buckets=true",
+        "prior=2", "ema_decay=0.5", "caption_dropout=0.5", "sample_every_steps=0",
+    )  # fmt: skip
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "toolkit", "train", "concept=rex", "concept.class_word=dog"),
+            *(f"concept.images={config.concept.images}", f"model.path={config.model.path}"),
+            *("model.name=tiny", "model.width=64", "model.height=64", "sampling.steps=2"),
+            *(f"output_dir={config.output_dir}", *(f"training.{option}" for option in options)),
+            *("trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert load_concept(config.output_dir / "concepts/tiny/rex.safetensors").rank == 4
+    curve = curve_of(config.output_dir / "runs/train/tiny/rex")
+    lowest = min(curve, key=lambda step: curve[step][0])
+    assert list(curve) == list(range(lowest + 2))
+    assert ran.stderr.count("held out (") == 1, "told once"

@@ -25,6 +25,7 @@ from toolkit.training.concept_folder import (
     names_concept,
     read_concept_folder,
 )
+from toolkit.training.framing import in_buckets
 from toolkit.training.prior_asked import prior_images, wanted_number, wanted_prior
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,13 @@ def check_asked(config: TrainConfig) -> ConceptFolder:
     given = read_concept_folder(
         config.concept.images, config.concept.name, config.training.skip_unreadable
     )
+    if sizes and config.training.buckets:
+        in_buckets(
+            given.images,
+            (model.width, model.height),
+            sizes.size_multiple,
+            config.training.max_upscale,
+        )
     if config.training.recipe != CONES2:
         return given
     return _without_texts(given, config.training.buckets)
