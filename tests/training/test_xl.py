@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny_families import write_xl
 
-from toolkit.backbones import Base, Part, load_base
+from toolkit.backbones import Base, Part, Place, load_base
 from toolkit.backbones.unet.framing import Framing
 from toolkit.backbones.unet.names import TEXT_PARTS
 from toolkit.concept import Concept, load_concept
@@ -22,7 +22,8 @@ from toolkit.training.data import Draws, Shown, TrainingBatch, batch_at
 from toolkit.training.ed_lora import initial_embeddings
 from toolkit.training.frames import Frame
 from toolkit.training.latent_store import LatentStore
-from toolkit.training.module import ConceptTraining, LearningRates
+from toolkit.training.module import ConceptTraining
+from toolkit.training.optimisers import LearningRates
 from toolkit.training.run import train
 from toolkit.training.views import ImageViews, Views
 
@@ -60,7 +61,7 @@ def training_on(base: Base, rate: float = 1e-2, steps: int = STEPS) -> ConceptTr
         "rex",
         {},
         initial_embeddings(base, "dog", generator()),
-        LearningRates(dict.fromkeys(Part, rate), rate),
+        LearningRates(dict.fromkeys(Place, rate), rate),
         steps,
     )
 
