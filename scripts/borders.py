@@ -61,7 +61,7 @@ def main(output: Path, layouts: list[str], seeds: int, methods: list[str]) -> No
     """Print a line for each layout and method, the mean over its seeds."""
     torch.set_num_threads(1)
     base = toolkit.load_base("mini", device="cpu")
-    print(f"{'layout':12}{'method':28}{'colour':>8}{'edge':>8}{'pixels':>8}")
+    print(f"{'layout':14}{'method':28}{'colour':>8}{'edge':>8}{'pixels':>8}")
     for name in layouts:
         layout = toolkit.load_layout(name)
         boxes = [bounds_of(region) for region in layout.regions]
@@ -76,7 +76,7 @@ def main(output: Path, layouts: list[str], seeds: int, methods: list[str]) -> No
                 colour = sum(one.colour for one in found) / len(found)
                 edge = sum(one.edge for one in found) / len(found)
                 pixels = sum(one.pixels for one in found)
-                print(f"{name:12}{method:28}{colour:8.4f}{edge:8.4f}{pixels:8}", flush=True)
+                print(f"{name:14}{method:28}{colour:8.4f}{edge:8.4f}{pixels:8}", flush=True)
 
 
 if __name__ == "__main__":
