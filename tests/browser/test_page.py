@@ -216,7 +216,7 @@ def test_a_region_prompt_keeps_its_placeholder(page: Page) -> None:
 def test_warnings_come_while_one_draws(page: Page) -> None:
     draw_pair(page, "close")
     drag(page, 0.74, 0.5, 0.44, 0.5)
-    expect(page.locator("#checks .odd")).to_contain_text("less than a cell apart", timeout=PATIENCE)
+    expect(page.locator("#checks .odd")).to_contain_text("may blend", timeout=PATIENCE)
 
 
 def test_two_pages_see_one_queue_and_a_reload_finds_it(
