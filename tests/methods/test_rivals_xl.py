@@ -68,7 +68,11 @@ def test_a_fusion_serves_both_text_encoders_and_all_blocks(concepts: dict[str, C
 
 
 def test_every_method_makes_a_picture_of_its_own(base: Base, concepts: dict[str, Concept]) -> None:
-    made = {method: sample(base, concepts, method) for method in KINDS}
+    apart_from = {
+        "cones2",
+        "paint_by_example",
+    }  # one is refused on XL, the other brings its own model
+    made = {method: sample(base, concepts, method) for method in KINDS if method not in apart_from}
     for method, latents in made.items():
         assert latents.isfinite().all(), method
         for other, others in made.items():
