@@ -14,25 +14,36 @@ from toolkit import cli
 from toolkit.config import lookup
 from toolkit.config.commands import (
     read_compose,
+    read_concepts,
     read_evaluate,
     read_export,
     read_fuse,
     read_import,
+    read_inspect,
+    read_layouts,
+    read_rate,
     read_sample,
     read_train,
+    read_ui,
 )
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 READERS: dict[str, Callable[[Sequence[str]], object]] = {
     "compose": read_compose,
+    "concepts": read_concepts,
     "evaluate": read_evaluate,
     "export": read_export,
     "fuse": read_fuse,
     "import": read_import,
+    "inspect": read_inspect,
+    "layouts": read_layouts,
+    "rate": read_rate,
     "sample": read_sample,
     "train": read_train,
+    "ui": read_ui,
 }
+SERVERS = {"ui", "rate"}  # they end when they are stopped; tests/ui starts them
 ELSEWHERE = {"model=sd15", "trainer=ddp"}
 """README's commands with these need weights or devices that are not here."""
 
@@ -68,7 +79,8 @@ def at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "datasets" / "dog", tmp_path / "pictures" / "rex")
     shutil.copytree(ROOT / "datasets" / "cat", tmp_path / "pictures" / "tom")
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "v1-5.safetensors").touch()
+    for name in ("v1-5", "noob"):
+        (tmp_path / "models" / f"{name}.safetensors").touch()
     for text in (text for page in PAGES for text in blocks(page, "yaml")):
         if named := re.match(r"# (\S+\.yaml)\n", text):
             (tmp_path / named[1]).write_text(text)
@@ -133,7 +145,7 @@ def quick_start() -> list[list[str]]:
     }
     found = [["train", "concept=dog,cat", *small["train"]]]  # as `make demo`
     for page, (command, *arguments) in after("toolkit"):
-        if page == "README.md" and not ELSEWHERE & set(arguments):
+        if page == "README.md" and command not in SERVERS and not ELSEWHERE & set(arguments):
             kept = [one for one in arguments if not one.startswith("seeds=")]
             found.append([command, *kept, *small.get(command, [])])
     return found
