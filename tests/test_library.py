@@ -211,6 +211,8 @@ def test_a_foreign_lora_is_read_under_a_name_of_ones_own(
     lora, embedding = written.files
     rex = load_concept(lora, base, name="bello", embedding=str(embedding), class_word="dog")
     assert (rex.name, rex.class_word, rex.placeholder) == ("bello", "dog", "<bello>")
+    assert load_concept(str(lora), base).token_names  # its embedding lies beside it
+    embedding.unlink()
     with pytest.raises(InputError, match="trigger="):
         load_concept(str(lora), base)
 
@@ -247,8 +249,8 @@ def test_what_is_wrong_is_one_line_before_anything_is_made(
 def test_close_boxes_are_remarked_as_the_command_does(
     base: Base, pair: list[Concept], layout: Layout, caplog: pytest.LogCaptureFixture
 ) -> None:
-    left = layout.regions[0]
-    for start, said in ((0.3, "overlap;"), (left.box[2], "are less than a cell apart;")):
+    left = replace(layout.regions[0], box=(0.05, 0.2, 0.5, 0.9))
+    for start, said in ((0.3, "overlap;"), (0.5, "are less than a cell apart;")):
         near = replace(layout.regions[1], box=(start, 0.2, 0.95, 0.9))
         caplog.clear()
         list(

@@ -153,7 +153,7 @@ def test_a_mask_that_changes_makes_its_picture_stale(reference_base: Base, tmp_p
     (tmp_path / "concept").write_bytes(b"a concept")
 
     def inputs(layout: Layout) -> dict:
-        made = recipe_of(reference_base.identity, [layout], files, PUBLISHED, 2, 7.5)
+        made = recipe_of(reference_base.identity, [layout], files, PUBLISHED, 2, 7.5, {})
         return made.inputs(Item(layout, 0))
 
     before = inputs(layout)
@@ -167,7 +167,7 @@ def test_regions_that_touch_are_told(reference_base: Base, concepts: dict[str, C
     def remarks(*corners: Point) -> list[str]:
         dog = replace(BOXES.regions[0], box=None, polygon=corners)
         layout = replace(BOXES, regions=(dog, BOXES.regions[1]))
-        return check(layout, reference_base, concepts)
+        return check(layout, reference_base, concepts, "ed_lora")
 
     # both polygons have one bounding box; the second keeps away from the cat below it
     assert "the regions of dog and cat" in remarks((0, 0), (0.7, 0), (0.7, 0.4), (0, 0.4))[0]

@@ -157,7 +157,7 @@ def test_of_many_failures_the_first_few_are_told_and_the_rest_counted(
 
     monkeypatch.setattr(module, "compose", failing)
     assert run("seeds=9") == 1
-    assert caplog.text.count("not made: ") == 5
+    assert caplog.text.count("not made: a, seed") == 5
     assert "and 4 more pictures were not made" in caplog.text
     assert "/a/0.png" not in caplog.text
 

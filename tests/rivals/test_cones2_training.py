@@ -32,7 +32,7 @@ def batch_of(case: Any, step: int) -> TrainingBatch:
     timesteps = torch.tensor(case.facts["timesteps"][step])
     unused = torch.zeros(len(latents), dtype=torch.bool)
     noise, weights = case.tensors[f"noise_{step}"], torch.ones(len(latents))
-    return TrainingBatch(latents, noise, timesteps, ones, unused, weights, ())
+    return TrainingBatch(latents, noise, timesteps, ones, unused, weights, (), ())
 
 
 def options_of(facts: dict[str, Any]) -> Cones2Config:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from toolkit.backbones.families import SUPPORTED, family_in, family_of, is_lora, whole_part
+from toolkit.backbones.families import SD1, SD2, SDXL, family_in, family_of, is_lora, whole_part
 from toolkit.backbones.unet.map_kinds import map_kind, text_width
 from toolkit.concept.header import Header, read_header
 from toolkit.concept.stored import CONES2, FORMAT, RECIPE, RESIDUAL
@@ -17,9 +17,9 @@ from toolkit.files import sha256_of
 from toolkit.text.wording import counted, listed
 
 _BY_WIDTH = {
-    768: SUPPORTED,
-    1024: "Stable Diffusion 2.x",
-    2048: "Stable Diffusion XL",
+    768: SD1,
+    1024: SD2,
+    2048: SDXL,
 }
 _DOWN = re.compile(r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?:down|A)(?:\.\w+)?\.weight")
 _LYCORIS = re.compile(r"(?P<module>.+?)\.(?:hada_w1_a|lokr_w1(?:_a)?|oft_blocks|oft_diag|diff)")
