@@ -109,7 +109,6 @@ def test_ours_costs_little_more_than_plain_sampling(numbers: dict[str, Any]) -> 
 
 def test_a_pass_costs_the_same_however_many_concepts_there_are(numbers: dict[str, Any]) -> None:
     few, many = numbers["ours"]["2"], numbers["ours"]["5"]
-    assert many["pass"] == few["pass"]
-    assert many["guided"] <= 1.01 * few["guided"]  # 1,130 for 1,124
+    assert (few["pass"], few["guided"]) == (many["pass"], many["guided"])
     few, many = numbers["overlapping"]["2"], numbers["overlapping"]["5"]
     assert many["pass"] <= few["pass"] and many["guided"] <= few["guided"]

@@ -24,7 +24,8 @@ class Guidance:
     losses: eq. 9, each region's part of it where regions are paced by themselves, else one sum.
     parts: by name, each region's weighted constraint, (regions,).
     terms: one for each region, its tokens only. maps: one for each region, (tokens, h, w).
-    presence: one for each region, (h, w), where its subject is (`outlines.presence_of`).
+    presence: one for each region, (h, w), where its subject is (`outlines.presence_of`); none where
+        the method draws no outlines.
     """
 
     losses: tuple[float, ...]
@@ -115,7 +116,9 @@ def _found(
                     for n in regions
                 ),
                 maps=maps,
-                presence=tuple(presence_of(own, attended) for own in maps),
+                presence=tuple(presence_of(own, attended) for own in maps)
+                if method.mask_refinement
+                else (),
             )
         )
     return found
