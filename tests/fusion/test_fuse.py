@@ -122,7 +122,7 @@ def test_loras_without_tokens_are_called_by_their_trigger_words(
     ("arguments", "message"),
     [
         ((), "say which concepts"),
-        (("concepts=dog,rex",), "); run: toolkit train concept=rex"),
+        (("concepts=dog,rex",), "/concepts/tiny); run: toolkit train concept=rex"),
         (("concepts=dog,cat", "name=cat"), "cannot be called cat"),
         (("concepts=cat", "name=dog"), "is a concept of its own"),
         (("concepts=dog,cat", "fusion.solver=lbgfs"), "closed_form, lbfgs"),

@@ -225,13 +225,7 @@ def read_compose(arguments: Sequence[str]) -> ComposeConfig:
 def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
     """The config of a comparison of methods."""
     typed = split_arguments(arguments)
-    content = _read(EVALUATE, typed)
-    if "layouts" in typed and "layout" not in typed:
-        content.pop("layouts", None)
-    if ("layouts" in content) == ("layouts_file" in content):
-        raise InputError(
-            f"say what to compare on: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
-        )
+    content = _with_layouts(_read(EVALUATE, typed), typed, "compare on")
     chosen = {"model": typed["model"]} if "model" in typed else {}
     painter = _painter(content)
     methods = []
@@ -252,14 +246,20 @@ def read_layouts(arguments: Sequence[str]) -> LayoutsConfig:
     if what != "export":
         raise InputError(f"toolkit layouts {what}: it knows export (nearest: export)")
     typed = split_arguments(others)
-    content = _read(LAYOUTS, typed)
+    return build(LayoutsConfig, _with_layouts(_read(LAYOUTS, typed), typed, "export"))
+
+
+def _with_layouts(
+    content: dict[str, Any], typed: Mapping[str, str], purpose: str
+) -> dict[str, Any]:
+    """The content with one source of layouts: a file of them takes the place of the default's."""
     if "layouts" in typed and "layout" not in typed:
         content.pop("layouts", None)
     if ("layouts" in content) == ("layouts_file" in content):
         raise InputError(
-            f"say what to export: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
+            f"say what to {purpose}: layout=NAME or layouts=FILE.jsonl ({_listed('layout')})"
         )
-    return build(LayoutsConfig, content)
+    return content
 
 
 def _painter(content: dict[str, Any]) -> str | None:

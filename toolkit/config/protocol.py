@@ -90,13 +90,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """Tables, and what must be composed and scored for them.
-
-    judge: as `judge=` takes it; the tables are by the first. images: of each layout.
-    seconds_per_picture: for an estimate, until there are pictures. concepts: the layouts' names of
-    concepts to the names that they have here. folder: where the layouts' files lie.
-    """
+class _Written:
+    """What a file holds besides the names of concepts, which are keys of the person's own."""
 
     name: str
     judge: str
@@ -105,6 +100,17 @@ class Protocol:
     styles: tuple[Style, ...]
     tables: tuple[Table, ...]
     folder: Path
+
+
+@dataclass(frozen=True)
+class Protocol(_Written):
+    """Tables, and what must be composed and scored for them.
+
+    judge: as `judge=` takes it; the tables are by the first. images: of each layout.
+    seconds_per_picture: for an estimate, until there are pictures. concepts: the layouts' names of
+    concepts to the names that they have here. folder: where the layouts' files lie.
+    """
+
     concepts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -132,19 +138,6 @@ def read_protocol(name: str) -> Protocol:
         if read.images < 1:
             raise InputError(f"images must be at least 1, got {read.images}", "images")
     return Protocol(**vars(read), concepts=renamed)
-
-
-@dataclass(frozen=True)
-class _Written:
-    """What a file holds besides the names of concepts, which are keys of the person's own."""
-
-    name: str
-    judge: str
-    images: int
-    seconds_per_picture: float
-    styles: tuple[Style, ...]
-    tables: tuple[Table, ...]
-    folder: Path
 
 
 def _names(content: object, file: Path) -> dict[str, str]:
