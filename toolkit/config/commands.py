@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.backbones.source import family_at
 from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.config.arguments import (
     concept_name,
@@ -413,6 +412,8 @@ def _chosen(shape: Shape, typed: Mapping[str, str]) -> dict[str, str]:
     chosen = {group: typed[group] for group in shape.groups if group in typed}
     if "model.path" not in typed or "model" in chosen:
         return chosen
+
+    from toolkit.backbones.source import family_at  # with the hub's client, which is slow to import
 
     return {"model": config_for(family_at(str(from_home(typed["model.path"])))), **chosen}
 
