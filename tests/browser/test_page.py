@@ -3,8 +3,10 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from ui_pages import PATIENCE, open_page
@@ -266,6 +268,75 @@ def test_a_concept_is_trained_from_files(page: Page, server: Server, tmp_path: P
     until(trained.is_file, 240)
     page.get_by_role("tab", name="Draw").click()
     expect(page.locator("#shelf button").filter(has_text="rex")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_dropped_folder_is_sorted_into_what_is_used_and_what_is_not(
+    page: Page, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    for place in ("0.png", "1.png", "masks/0.png", "masks/7.png", "older/2.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), "tan").save(folder / place)
+    (folder / "1.txt").write_text("<rex> on a wall")
+    (folder / "9.txt").write_text("<rex> on grass")
+    (folder / "notes.pdf").write_bytes(b"%PDF")
+    page.get_by_role("tab", name="Train").click()
+    drag_in(page, "#train", folder)
+    expect(page.locator("#inventory")).to_have_text(
+        "2 images, 1 captions, 1 masks; 4 files are not used"
+    )
+    said = sorted(page.locator("#unused li").all_text_contents())
+    assert said == [
+        "9.txt: there is no image 9",
+        "masks/7.png: there is no image 7",
+        "notes.pdf: neither an image nor a caption",
+        "older/2.png: in a folder of its own, and only masks/ is taken along",
+    ]
+    page.get_by_label("Name", exact=True).last.fill("dropped")
+    page.locator("#train-class").fill("dog")
+    page.locator("#train-steps").fill("1")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#inventory")).to_have_text("4 files were taken", timeout=PATIENCE)
+    page.get_by_role("tab", name="Draw").click()
+    expect(page.locator("#shelf button").filter(has_text="dropped")).to_be_visible(timeout=240_000)
+
+
+def drag_in(page: Page, place: str, path: Path) -> None:
+    """Drag a file or folder of the disk onto the page, as a file manager does."""
+    box = page.locator(place).bounding_box()
+    assert box is not None
+    devtools = page.context.new_cdp_session(page)
+    carried = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    where = {"x": box["x"] + 9, "y": box["y"] + 9}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "data": carried, **where})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_screen_reader_finds_nothing_serious(
+    page: Page, scheme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    draw_pair(page, "read_aloud")
+    page.get_by_role("button", name="Make", exact=True).click()
+    expect(queued(page, "read_aloud", "done")).to_be_visible(timeout=PATIENCE)
+    for view in ("Draw", "Results", "Train"):
+        page.get_by_role("tab", name=view).click()
+        check_with_axe(page, view)
+    page.get_by_role("tab", name="Results").click()
+    page.get_by_role("button", name="Open read_aloud, seed 0, balanced").click()
+    expect(page.locator("#provenance")).to_contain_text("a dog and a cat")
+    check_with_axe(page, "a picture")
+
+
+def check_with_axe(page: Page, view: str) -> None:
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (one["id"], one["help"], [node["target"] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == [], view
 
 
 def test_it_fits_a_telephone(browser: Browser, server: Server) -> None:

@@ -3,6 +3,7 @@ import { ask, attempt, notice } from "./api.js";
 import { open } from "./drawing.js";
 import { at, make } from "./dom.js";
 import { offerImport } from "./shelf.js";
+import { takeDropped } from "./train.js";
 
 export function showTab(name) {
   for (const tab of document.querySelectorAll("[role=tab]")) {
@@ -30,7 +31,8 @@ export function startOpening() {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files.length) attempt(() => take(event.dataTransfer.files));
+    if (!event.dataTransfer.files.length) return;
+    attempt(() => (at("view-train").hidden ? take(event.dataTransfer.files) : takeDropped(event.dataTransfer)));
   });
 }
 

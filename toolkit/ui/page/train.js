@@ -2,8 +2,9 @@
 import { ask, attempt, notice } from "./api.js";
 import { at, curve, make } from "./dom.js";
 
-const TAKEN = /\.(png|jpe?g|webp|bmp|tiff?|gif|txt|caption)$/i;
-let running = null, losses = [];
+const IMAGE = /\.(png|jpe?g|webp|bmp|tiff?|gif)$/i, CAPTION = /\.(txt|caption)$/i;
+const MOST = 2000, SHOWN = 50;
+let running = null, losses = [], dropped = [];
 
 export function startTrain() {
   at("train").addEventListener("submit", (event) => {
@@ -14,25 +15,68 @@ export function startTrain() {
   at("training-stop").addEventListener("click", () => attempt(() => ask(`/api/jobs/${running}`, { method: "DELETE" })));
 }
 
-// Each file with the name that it is sent by: of a folder only what lies in it, and in masks/.
+// Each file with the name that it is sent by, and why it is not, where it is not: of a folder only
+// what lies in it, and in masks/.
 function chosenFiles() {
-  return [...at("train-files").files, ...at("train-folder").files].map((file) => {
-    const parts = (file.webkitRelativePath || file.name).split("/");
-    const inside = file.webkitRelativePath ? parts.slice(1) : parts;
-    return { file, name: inside.join("/"), taken: TAKEN.test(file.name) && (inside.length === 1 || (inside.length === 2 && inside[0] === "masks")) };
+  const picked = [...at("train-files").files, ...at("train-folder").files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+  const files = [...picked, ...dropped].map(({ file, path }) => {
+    const parts = path.split("/"), inside = parts.slice(parts.length > 1 ? 1 : 0);
+    return { file, name: inside.join("/"), unused: unfit(inside) };
   });
+  const images = new Set(files.filter((one) => !one.unused && IMAGE.test(one.name) && !one.name.startsWith("masks/")).map((one) => stem(one.name)));
+  for (const one of files) {
+    const [folder, last] = one.name.startsWith("masks/") ? ["masks", one.name.slice(6)] : ["", one.name];
+    if (!one.unused && (folder || !IMAGE.test(last)) && !images.has(stem(last))) one.unused = `there is no image ${stem(last)}`;
+  }
+  return files;
+}
+
+const stem = (name) => name.replace(/\.[^.]*$/, "");
+
+function unfit(inside) {
+  const last = inside.at(-1);
+  if (last.startsWith(".")) return "a hidden file";
+  if (!IMAGE.test(last) && !CAPTION.test(last)) return "neither an image nor a caption";
+  if (inside.length > 1 && (inside.length > 2 || inside[0] !== "masks")) return "in a folder of its own, and only masks/ is taken along";
+  return "";
 }
 
 function inventory() {
-  const files = chosenFiles(), taken = files.filter((one) => one.taken);
-  const captions = taken.filter((one) => /\.(txt|caption)$/i.test(one.name)).length;
+  const files = chosenFiles(), taken = files.filter((one) => !one.unused), unused = files.filter((one) => one.unused);
+  const captions = taken.filter((one) => CAPTION.test(one.name)).length;
   const masks = taken.filter((one) => one.name.startsWith("masks/")).length;
-  at("inventory").textContent = `${taken.length - captions - masks} images, ${captions} captions, ${masks} masks; ${files.length - taken.length} files are not used`;
+  at("inventory").textContent = `${taken.length - captions - masks} images, ${captions} captions, ${masks} masks; ${unused.length} files are not used`;
   at("refused").replaceChildren();
+  at("unused").replaceChildren(...unused.slice(0, SHOWN).map((one) => make("li", { textContent: `${one.name}: ${one.unused}` })));
+  if (unused.length > SHOWN) at("unused").append(make("li", { textContent: `and ${unused.length - SHOWN} more` }));
+}
+
+// What was dropped on the view takes the place of what was dropped before.
+export async function takeDropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const found = [];
+  for (const entry of entries) await walk(entry, found);
+  dropped = found;
+  inventory();
+}
+
+async function walk(entry, found) {
+  if (found.length >= MOST) throw new Error(`More than ${MOST} files: a concept needs 6 to 30 images.`);
+  if (entry.isFile) {
+    const file = await new Promise((done, failed) => entry.file(done, failed));
+    found.push({ file, path: entry.fullPath.slice(1) });
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) {
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed)); // a part of them at a time
+    if (!some.length) return;
+    for (const inner of some) await walk(inner, found);
+  }
 }
 
 async function send() {
-  const name = at("train-name").value, files = chosenFiles().filter((one) => one.taken);
+  const name = at("train-name").value, files = chosenFiles().filter((one) => !one.unused);
   let sent = 0;
   at("refused").replaceChildren();
   for (const { file, name: path } of files) {
