@@ -24,9 +24,13 @@ listed = $(subst $(space),$(comma),$(strip $(1)))
 ABLATIONS := lora_composer,no_enhancement,no_fill,no_gaussian,no_region_mask,no_region_loss,no_reinitialisation,injection_only
 
 # They go on where they were stopped: what is trained or composed already is kept.
+
+# Every system that runs on the embedded base: the presets, plain rivals, and the published ones.
+SYSTEMS := balanced,fast,lora_composer,regional_tokens,regional_prompt,merge,mix_of_show,cones2,lora_switch,lora_composite,prompt_only
 benchmark: $(INSTALLED)
 	$(BIN)/toolkit train concept=$(FOREGROUND)
-	$(BIN)/toolkit evaluate judge=mini,imagenet,clean
+	$(BIN)/toolkit train recipe=cones2 concept=$(FOREGROUND)
+	$(BIN)/toolkit evaluate methods=$(SYSTEMS) judge=mini,imagenet,clean
 
 ablations: $(INSTALLED)
 	$(BIN)/toolkit train concept=$(FOREGROUND)

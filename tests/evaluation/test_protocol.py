@@ -42,6 +42,11 @@ tables:
     rows:
       - {name: all, method: prompt_only}
       - {name: none, method: regional_prompt}
+  - name: table3
+    ratings: true
+    rows:
+      - {name: Plain, method: prompt_only}
+      - {name: Door, pictures: door, styles: [real]}
 """
 
 
@@ -113,6 +118,26 @@ def test_a_protocol_runs_from_end_to_end(
     conditioned = {row["method"] for row in scores if row["layout"].endswith(CONDITIONED)}
     assert conditioned == {"merge"}
     assert (folder / "real/contact_three.png").is_file()
+    assert "table3" not in shown and not (folder / "table3.csv").exists()  # nobody has answered
+
+
+def test_a_table_of_what_people_said(protocol: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = protocol.folder / "out/evaluation/ratings.csv"
+    answers.parent.mkdir(parents=True)
+    answers.write_text(
+        "rater,layout,seed,method,text,subjects\n"
+        "a,two,0,prompt_only,5,1\nb,two,0,prompt_only,3,1\na,two,1,prompt_only,2,3\n"
+        "a,two,0,door,4,5\na,elsewhere,0,door,1,1\na,two,0,merge,1,1\n"
+    )
+    assert evaluate(protocol, "seeds=1") == 0
+    shown = capsys.readouterr().out
+    assert "table3, people (1 to 5)" in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line}
+    assert rows["Plain"] == ["3.00", "2.00", "2", "3"]  # of pictures: (5 + 3) / 2 and 2
+    assert rows["Door"] == ["4.00", "5.00", "1", "1"]
+    with (protocol.folder / "out/evaluation/tiny/table3.csv").open() as file:
+        written = {row["row"]: row for row in csv.DictReader(file)}
+    assert (written["Plain"]["text"], written["Plain"]["text_low"]) == ("3.0000", "2.0000")
 
 
 def test_all_that_is_missing_is_said_at_once_with_the_hours(
@@ -144,7 +169,7 @@ def test_what_is_missing_is_said_without_torch(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
-    assert ended.returncode == 0 and "6,600 of 6,600 pictures" in ended.stderr, ended.stderr
+    assert ended.returncode == 0 and "8,400 of 8,400 pictures" in ended.stderr, ended.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -190,6 +215,17 @@ def test_a_row_of_pictures_that_are_not_given_stays_empty(protocol: Work) -> Non
     plan = make_plan(typed, protocol.folder / "lines")
     assert not any(part.config.pictures for part in plan.parts)
     assert dict(plan.protocol.pictures) == {"door": "Door"}
+
+
+def test_what_a_method_lacks_is_said_with_the_rest(protocol: Work) -> None:
+    file = Path("configs/protocol/tiny.yaml")
+    text = file.read_text().replace("method: merge,", "method: paint_by_example,")
+    file.write_text(text.replace("method: regional_prompt", "method: cones2"))
+    typed = {"protocol": "tiny", "output_dir": str(protocol.folder / "out")}
+    with pytest.raises(InputError) as told:
+        check_plan(make_plan(typed, protocol.folder / "lines"))
+    assert "toolkit train recipe=cones2 concept=dog,cat,fox" in str(told.value)
+    assert "needs its checkpoint: painter.path=" in str(told.value)
 
 
 @pytest.mark.parametrize(("name", "images"), [("paper", 50), ("mini", 2)])

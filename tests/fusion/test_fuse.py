@@ -137,3 +137,49 @@ def test_wrong_input_is_told_before_anything_is_made(
 ) -> None:
     assert fuse(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+LAYOUT = """
+prompt: grass
+width: 128
+height: 64
+regions:
+  - {concept: dog, prompt: <dog>, box: [0, 0, 0.5, 1]}
+  - {concept: cat, prompt: <cat>, box: [0.5, 0, 1, 1]}
+"""
+
+
+def test_composing_fuses_what_is_not_fused_yet(out: Path, tiny_base_folder: Path) -> None:
+    file = out / "two.yaml"
+    file.write_text(LAYOUT)
+    base = model(out, tiny_base_folder)
+    compose = ["compose", f"layout={file}", "method=mix_of_show", *base, "sampling.steps=2"]
+    assert main([*compose, "trainer=cpu"]) == 0
+    fused = out / "concepts/tiny/dog_cat.safetensors"
+    assert load_concept(fused).training["concepts"] == "dog,cat"
+    first, made = (out / "compose/mix_of_show/two/0.png").read_bytes(), fused.stat().st_mtime_ns
+    assert main([*compose, "trainer=cpu", "overwrite=true"]) == 0
+    assert (out / "compose/mix_of_show/two/0.png").read_bytes() == first
+    assert fused.stat().st_mtime_ns == made
+
+
+def test_a_fusion_by_name_is_not_made_by_itself(
+    out: Path, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = out / "two.yaml"
+    file.write_text(LAYOUT)
+    base = model(out, tiny_base_folder)
+    named = ["compose", f"layout={file}", "method=mix_of_show", "method.fusion=mine", *base]
+    assert main(named) == 2
+    said = capsys.readouterr().err
+    assert "not fused yet: mine; run: toolkit fuse concepts=dog,cat" in said and "name=mine" in said
+
+
+def test_a_fusion_is_not_made_by_one_of_several_processes(
+    out: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = out / "two.yaml"
+    file.write_text(LAYOUT)
+    base = model(out, tiny_base_folder)
+    monkeypatch.setenv("RANK", "1")
+    assert main(["compose", f"layout={file}", "method=mix_of_show", *base, "trainer=cpu"]) == 2

@@ -84,6 +84,25 @@ def test_answers_are_kept_at_once_and_summed_up_by_method(raters: Server) -> Non
     assert summary["merge"]["subjects"]["mean"] == 3
 
 
+def test_pictures_of_other_programs_are_shown_among_them(raters: Server) -> None:
+    raters.kill()
+    door = raters.folder / "door" / "one"
+    door.mkdir(parents=True)
+    Image.new("RGB", (32, 16), "yellow").save(door / "1.png")
+    second = Server(
+        raters.folder, None, "methods=balanced", f"pictures.door={door.parent}", command="rate"
+    )
+    try:
+        asked = ask(second, "/api/rate/next", ANNE)
+        assert (asked["cases"], asked["pictures"]) == (1, 2)  # layout one, seed 1
+        colours = {COLOURS["balanced"]: 5, (255, 255, 0): 2}
+        rate_all(second, ANNE, colours)
+        summary = {one["method"]: one for one in second.client.get("/api/rate/summary").json()}
+        assert (summary["door"]["text"]["mean"], summary["balanced"]["text"]["mean"]) == (2, 5)
+    finally:
+        second.close()
+
+
 def test_who_comes_back_goes_on_where_they_were(raters: Server) -> None:
     asked = ask(raters, "/api/rate/next", ANNE)
     answer = {"rater": ANNE, "case": asked["case"], "place": asked["left"][0]}

@@ -22,6 +22,7 @@ def concept_files(
 ) -> dict[str, Path]:
     """The concept file of every concept in `layouts`, and of what `method` needs besides.
 
+    The file of a fusion that composing makes by itself need not be there yet.
     Raises InputError naming the command that trains what is missing, a file that is not there, or
     one of another recipe than the method draws.
     """
@@ -62,10 +63,18 @@ def _fusions(
         for name in method.also_needs(layout):
             paths[name] = concept_path(folders.concepts_folder, model.name, name)
             if not paths[name].is_file():
-                typed = training_arguments(layout.concepts, model, folders)
-                typed = typed.replace("concept=", "concepts=", 1)
-                raise InputError(f"not fused yet: {name}; run: toolkit fuse {typed}")
+                _check_can_be_made(name, layout, folders, model)
     return paths
+
+
+def _check_can_be_made(name: str, layout: Layout, folders: Folders, model: ModelConfig) -> None:
+    """Raise InputError for a fusion that composing cannot make by itself."""
+    for file in filter(is_file, layout.concepts):
+        raise InputError(f"a fusion is made of concepts by name: run toolkit import {file} first")
+    if name != "_".join(layout.concepts):
+        typed = training_arguments(layout.concepts, model, folders)
+        typed = typed.replace("concept=", "concepts=", 1)
+        raise InputError(f"not fused yet: {name}; run: toolkit fuse {typed} name={name}")
 
 
 def read_concept(concept: str, path: Path, base: "Base") -> "Concept":

@@ -21,6 +21,7 @@ from toolkit.batch.asked import (
 from toolkit.batch.concepts import read_concept
 from toolkit.batch.data import Items
 from toolkit.batch.failures import tell_rejected
+from toolkit.batch.fusions import make_fusions
 from toolkit.batch.journal import (
     MANIFEST,
     Item,
@@ -98,7 +99,9 @@ def compose(config: ComposeConfig) -> int:
         provenance=config.provenance,
     )
     _check_surroundings(job)
-    usable = _usable(job, asked_to_compose(config))
+    asked = asked_to_compose(config)
+    make_fusions(config, asked.usable)
+    usable = _usable(job, asked)
     items = [Item(layout, seed) for layout in usable.layouts for seed in config.seeds]
     try:
         made = _make(job, usable, items)

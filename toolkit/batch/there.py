@@ -70,6 +70,8 @@ def _all_there(
     configuration = read_configuration(model.path)
     if configuration is None or not is_plain(trainer):
         return False
+    if not all(file.is_file() for file in asked.files.values()):
+        return False  # a fusion is still to be made
     identity = configuration.identity(model.name, model.dtype or "float32", model.overrides)
     if identity is None:
         return False

@@ -103,6 +103,9 @@ class Shape:
 
 
 PAINTER = Own("painter", str, "Paint by Example's checkpoint: a diffusers folder or hub id")
+PICTURES = {
+    "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
+}
 SEEDS = Own("seeds", seeds, "8 means 0 to 7; [7,11] means those two")
 
 TRAIN = Shape("train", TrainConfig, ("concept", "recipe", "model", "trainer", "logger"))
@@ -133,9 +136,7 @@ EVALUATE = Shape(
             "clip, dinov2, mini, imagenet, clean or a CLIP's or DINOv2's path, with commas",
         ),
     },
-    named={
-        "pictures": ("NAME", "a folder of LAYOUT/SEED.png that another program made, as NAME's")
-    },
+    named=PICTURES,
     before={"protocol": "whole tables, as a name of configs/protocol says"},
 )
 LAYOUTS = Shape(
@@ -179,6 +180,7 @@ RATE = Shape(
         "layout": Own("layouts", layout_names, "names of layouts, with commas; all by default"),
         "methods": EVALUATE.own["methods"],
     },
+    named=PICTURES,
 )
 
 _SECTIONS = {ED_LORA: "training", CONES2: "cones2"}
@@ -232,11 +234,13 @@ def read_evaluate(arguments: Sequence[str]) -> EvaluateConfig:
         _check_choice("method", name)
         method = build_method(composed(COMPOSE, chosen | {"method": name})["method"])
         methods.append(_with_painter(method, painter))
-    pictures = [
-        OtherPictures(str(name), from_home(str(folder)))
-        for name, folder in (content.get("pictures") or {}).items()
-    ]
-    return build(EvaluateConfig, content | {"methods": methods, "pictures": pictures})
+    return build(EvaluateConfig, content | {"methods": methods, "pictures": _pictures(content)})
+
+
+def _pictures(content: Mapping[str, Any]) -> list[OtherPictures]:
+    """What `pictures.NAME=FOLDER` says."""
+    given = content.get("pictures") or {}
+    return [OtherPictures(str(name), from_home(str(folder))) for name, folder in given.items()]
 
 
 def read_layouts(arguments: Sequence[str]) -> LayoutsConfig:
@@ -320,7 +324,8 @@ def read_ui(arguments: Sequence[str]) -> UiConfig:
 
 def read_rate(arguments: Sequence[str]) -> RateConfig:
     """The config of the page on which pictures are rated."""
-    return build(RateConfig, _read(RATE, split_arguments(arguments)))
+    content = _read(RATE, split_arguments(arguments))
+    return build(RateConfig, content | {"pictures": _pictures(content)})
 
 
 def read_concepts(arguments: Sequence[str]) -> ConceptsConfig:

@@ -71,6 +71,11 @@ class Row:
         if (self.method is None) == (self.pictures is None):
             raise InputError(f"row {self.name}: give it either a method or pictures", "method")
 
+    @property
+    def source(self) -> str:
+        """What its pictures are called in scores and ratings."""
+        return self.method or self.pictures or ""
+
     def holds_for(self, style: Style) -> bool:
         """Whether it has a value in the style's column."""
         return not self.styles or style.name in self.styles
@@ -78,11 +83,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table to make. concepts: of layouts with so many, the background's counted; () of all."""
+    """A table to make. concepts: of layouts with so many, the background's counted; () of all.
+
+    ratings: of what people answered on the page of `toolkit rate`, and not of a judge's scores.
+    """
 
     name: str
     rows: tuple[Row, ...]
     concepts: tuple[int, ...] = ()
+    ratings: bool = False
 
     def __post_init__(self) -> None:
         with within("name"):

@@ -1,6 +1,6 @@
 """The typed configs. Defaults stand here; the files in `configs/` say only what differs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -229,6 +229,14 @@ class OtherPictures:
     def __post_init__(self) -> None:
         check_folder_name(f"pictures.{shortened(self.name)}", self.name)
 
+    def check_beside(self, methods: Sequence[str]) -> None:
+        """Raise InputError where one of these methods is called the same."""
+        if self.name in methods:
+            raise InputError(
+                f"pictures.{self.name}: a method that is compared is called so: take another name",
+                "pictures",
+            )
+
 
 @dataclass(frozen=True)
 class EvaluateConfig(Folders):
@@ -261,14 +269,8 @@ class EvaluateConfig(Folders):
         _at_least("resamples", self.resamples, 1)
         if not self.methods and not self.pictures:
             raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
-        names = [method.name for method in self.methods]
         for pictures in self.pictures:
-            if pictures.name in names:
-                raise InputError(
-                    f"pictures.{pictures.name}: a method that is compared is called so: take "
-                    "another name",
-                    "pictures",
-                )
+            pictures.check_beside([method.name for method in self.methods])
 
     @property
     def one_device(self) -> TrainerConfig:
@@ -492,6 +494,8 @@ class RateConfig:
     model: ModelConfig
     methods: tuple[str, ...]
     """Whose pictures are shown."""
+    pictures: tuple[OtherPictures, ...] = ()
+    """Other programs' pictures of the same layouts, shown among them."""
     layouts: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     """Where the page is served; another than this machine alone needs the token that is printed."""
@@ -505,7 +509,9 @@ class RateConfig:
     def __post_init__(self) -> None:
         _check_address(self.host, self.port)
         _at_least("resamples", self.resamples, 1)
-        if len(self.methods) < 2:
+        for pictures in self.pictures:
+            pictures.check_beside(self.methods)
+        if not self.methods or len(set(self.methods)) + len(self.pictures) < 2:
             raise InputError(
                 "methods=: name at least two, to be held against each other", "methods"
             )

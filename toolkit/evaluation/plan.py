@@ -13,7 +13,7 @@ from toolkit.concept.stored import concept_path, images_in
 from toolkit.config.arguments import seeds
 from toolkit.config.commands import read_evaluate
 from toolkit.config.lookup import images_of, training_arguments
-from toolkit.config.protocol import Protocol, Row, Setting, Style, read_protocol
+from toolkit.config.protocol import Protocol, Row, Setting, Style, Table, read_protocol
 from toolkit.config.schema import ComposeConfig, EvaluateConfig
 from toolkit.errors import InputError
 from toolkit.evaluation.asked import check_asked
@@ -21,6 +21,7 @@ from toolkit.files import whole_file
 from toolkit.layout.files import read_lines
 from toolkit.layout.layout import Layout
 from toolkit.layout.mapping import layout_to_mapping
+from toolkit.methods import Method
 from toolkit.text.wording import listed
 
 CONDITIONED = "_conditioned"
@@ -60,14 +61,18 @@ def make_plan(typed: Mapping[str, str], folder: Path) -> Plan:
     layouts: dict[str, tuple[Layout, ...]] = {}
     parts = []
     for style in protocol.styles:
+        config = None
         for number, setting in enumerate(style.settings):
             own = _layouts(protocol, setting)
             layouts[style.name] = layouts.get(style.name, ()) + own
             for group, (shown, rows) in enumerate(_groups(protocol, style, own)):
-                file = folder / f"{style.name}_{number}_{group}.jsonl"
                 if any(row.method or f"pictures.{row.pictures}" in given for row in rows):
-                    config = _config(protocol, style, setting, rows, shown, file, images, given)
-                    parts.append(Part(style, shown, config))
+                    file = folder / f"{style.name}_{number}_{group}.jsonl"
+                    _write(shown, file)
+                    config = config or _whole(protocol, style, file, given)
+                    drawn = setting.seeds(max(images) + 1)
+                    chosen = [drawn[number] for number in images]
+                    parts.append(Part(style, shown, _of_group(config, rows, file, chosen)))
     if not parts:
         raise InputError(f"protocol={protocol.name}: its tables ask for nothing")
     return Plan(protocol, layouts, tuple(parts))
@@ -153,6 +158,16 @@ def _renamed(layout: Layout, concepts: Mapping[str, str]) -> Layout:
     )
 
 
+def layouts_of(plan: Plan, table: Table, row: Row, style: Style) -> dict[str, Layout]:
+    """By name, the layouts of a style that a table's row is about."""
+    return {
+        layout.name: layout
+        for layout in plan.layouts[style.name]
+        if layout.name.endswith(CONDITIONED) == row.conditions
+        and (not table.concepts or len(layout.concepts) in table.concepts)
+    }
+
+
 def rows_of(protocol: Protocol, style: Style, layout: Layout) -> list[Row]:
     """The rows of all tables that ask for pictures of a layout."""
     conditioned = layout.name.endswith(CONDITIONED)
@@ -180,23 +195,19 @@ def _groups(
     return [(tuple(own), asked[key]) for key, own in groups.items()]
 
 
-def _config(
-    protocol: Protocol,
-    style: Style,
-    setting: Setting,
-    rows: Sequence[Row],
-    layouts: Sequence[Layout],
-    file: Path,
-    images: Sequence[int],
-    given: Mapping[str, str],
-) -> EvaluateConfig:
-    """images: which of the setting's seeds, counted from 0."""
+def _write(layouts: Sequence[Layout], file: Path) -> None:
     with whole_file(file) as temporary:
         lines = (json.dumps(layout_to_mapping(layout)) for layout in layouts)
         temporary.write_text("\n".join(lines) + "\n")
-    drawn = setting.seeds(max(images) + 1)
-    shown = {f"pictures.{row.pictures}" for row in rows if row.pictures}
+
+
+def _whole(
+    protocol: Protocol, style: Style, file: Path, given: Mapping[str, str]
+) -> EvaluateConfig:
+    """What is asked for on a style's base with all of its methods, on the layouts of one file."""
+    rows = [row for table in protocol.tables for row in table.rows if row.holds_for(style)]
     methods = dict.fromkeys(row.method for row in rows if row.method)
+    shown = {f"pictures.{row.pictures}" for row in rows if row.pictures}
     typed = {
         **{key: text for key, text in given.items() if not key.startswith("pictures.")},
         **{key: text for key, text in given.items() if key in shown},
@@ -204,9 +215,23 @@ def _config(
         "layouts": str(file),
         "methods": ",".join(methods) or "[]",
         "judge": protocol.judge,
-        "seeds": str([drawn[number] for number in images]),
     }
     return read_evaluate([f"{key}={text}" for key, text in typed.items()])
+
+
+def _of_group(
+    whole: EvaluateConfig, rows: Sequence[Row], file: Path, seeds: Sequence[int]
+) -> EvaluateConfig:
+    """The same, asked for the layouts of `file` with those methods and pictures that rows name."""
+    sources = dict.fromkeys(row.source for row in rows)
+    methods = {method.name: method for method in whole.methods}
+    return replace(
+        whole,
+        methods=tuple(methods[name] for name in sources if name in methods),
+        pictures=tuple(one for one in whole.pictures if one.name in sources),
+        layouts_file=file,
+        seeds=tuple(seeds),
+    )
 
 
 def _missing(plan: Plan) -> Iterator[str]:
@@ -217,17 +242,21 @@ def _missing(plan: Plan) -> Iterator[str]:
             continue
         used = [layout for part in plan.parts if part.style == style for layout in part.layouts]
         concepts = dict.fromkeys(name for layout in used for name in layout.concepts)
-        kept = {
-            name: concept_path(config.concepts_folder, config.model.name, name) for name in concepts
-        }
-        without = [name for name, file in kept.items() if not _has_images(name, file)]
+        folder, base = config.concepts_folder, config.model.name
+        without = [
+            name for name in concepts if not _has_images(name, concept_path(folder, base, name))
+        ]
         if without:
             yield f"no images of {', '.join(without)} (configs/concept/NAME.yaml or datasets/NAME)"
-        untrained = [name for name, file in kept.items() if not file.is_file()]
-        if untrained:
-            typed = training_arguments(untrained, config.model, config)
-            yield f"not trained for {style.name}: toolkit train {typed}"
-        yield from _missing_fusions(plan, style)
+        methods = _methods(plan, style)
+        for recipe in dict.fromkeys(method.recipe for method, _ in methods):
+            files = {name: concept_path(folder, base, name, recipe) for name in concepts}
+            untrained = [name for name, file in files.items() if not file.is_file()]
+            if untrained:
+                typed = training_arguments(untrained, config.model, config, recipe)
+                yield f"not trained for {style.name}: toolkit train {typed}"
+        for method, layouts in methods:
+            yield from _refused(method, layouts)
     images = dict.fromkeys(
         str(condition.image)
         for part in plan.parts
@@ -242,22 +271,23 @@ def _missing(plan: Plan) -> Iterator[str]:
         )
 
 
-def _missing_fusions(plan: Plan, style: Style) -> Iterator[str]:
-    needed: dict[str, Layout] = {}
+def _methods(plan: Plan, style: Style) -> list[tuple[Method, list[Layout]]]:
+    """Each method that is asked for a style's pictures, and of which layouts."""
+    found: dict[str, tuple[Method, list[Layout]]] = {}
     for part in plan.parts:
         for method in part.config.methods if part.style == style else ():
-            for layout in part.layouts:
-                for name in method.also_needs(layout):
-                    folder, model = part.config.concepts_folder, part.config.model.name
-                    path = concept_path(folder, model, name)
-                    if not path.is_file():
-                        needed.setdefault(name, layout)
-    if needed:
-        first = next(iter(needed.values()))
-        yield (
-            f"{len(needed)} fusions for {style.name}, the first by: toolkit fuse "
-            f"concepts={','.join(first.concepts)} model={style.model}"
-        )
+            found.setdefault(method.name, (method, []))[1].extend(part.layouts)
+    return [*found.values()]
+
+
+def _refused(method: Method, layouts: Sequence[Layout]) -> Iterator[str]:
+    """What a method lacks, as it says of the first layout that it refuses."""
+    for layout in layouts:
+        try:
+            method.check(layout)
+        except InputError as error:
+            yield str(error)
+            return
 
 
 def _has_images(name: str, file: Path) -> bool:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit.batch.journal import Item
-from toolkit.config.protocol import Row, Style, Table
+from toolkit.config.protocol import Row, Table
 from toolkit.evaluation.cost import Cost, write_costs
 from toolkit.evaluation.paper_table import Cell, cell_of, shown
-from toolkit.evaluation.plan import CONDITIONED, Plan, check_plan, make_plan
+from toolkit.evaluation.plan import Plan, check_plan, layouts_of, make_plan
+from toolkit.evaluation.rated_table import write_rated
 from toolkit.evaluation.run import set_aside, write_figures
 from toolkit.evaluation.scoring import Scored, score
 from toolkit.evaluation.table import ScoreRow, write_rows
@@ -48,6 +49,9 @@ def evaluate_protocol(typed: Mapping[str, str], folder: Path) -> int:
             continue
         write_figures(_together(own), resamples, folder / style)
     for table in plan.protocol.tables:
+        if table.ratings:
+            write_rated(plan, table, folder)
+            continue
         rows = {row.name: _cells(plan, table, row, scored) for row in table.rows}
         styles = [style.name for style in plan.protocol.styles]
         print(shown(f"{table.name}, judge {plan.protocol.first_judge}", rows, styles))
@@ -61,27 +65,17 @@ def _cells(
     """A row's values by style; none where it has no pictures."""
     found = {}
     for style in plan.protocol.styles:
-        layouts = _layouts(plan, table, row, style)
-        method = row.method or row.pictures
+        layouts = layouts_of(plan, table, row, style)
         rows = [
             score
             for one in scored[style.name]
             for score in one.rows
-            if (score.method, score.judge) == (method, plan.protocol.first_judge)
+            if (score.method, score.judge) == (row.source, plan.protocol.first_judge)
             and score.layout in layouts
         ]
         if row.holds_for(style) and rows:
             found[style.name] = cell_of(rows, layouts)
     return found
-
-
-def _layouts(plan: Plan, table: Table, row: Row, style: Style) -> dict[str, Layout]:
-    return {
-        layout.name: layout
-        for layout in plan.layouts[style.name]
-        if layout.name.endswith(CONDITIONED) == row.conditions
-        and (not table.concepts or len(layout.concepts) in table.concepts)
-    }
 
 
 def _together(scored: Sequence[Scored]) -> Scored:

@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from toolkit.batch.journal import DONE, read_entry
+from toolkit.config.schema import OtherPictures
 from toolkit.errors import InputError
-from toolkit.evaluation.table import Interval, bootstrap
-
-COLUMNS = ("rater", "layout", "seed", "method", "text", "subjects")
-BEST = 5
-"""Answers are 1 to 5."""
+from toolkit.evaluation.ratings import COLUMNS, QUESTIONS, Rating, rated, read_ratings
+from toolkit.evaluation.table import Interval
 
 
 @dataclass(frozen=True)
@@ -35,25 +31,16 @@ class Case:
     pictures: dict[str, Path]
 
 
-@dataclass(frozen=True)
-class Rating:
-    """What one person says of one picture. rater: a random word that stands for nobody's name.
-
-    text: how well it matches the text; subjects: how much it looks like them; 1 to 5.
-    """
-
-    rater: str
-    layout: str
-    seed: int
-    method: str
-    text: int
-    subjects: int
-
-
-def cases_of(output_dir: Path, methods: Sequence[str], layouts: Sequence[str]) -> list[Case]:
+def cases_of(
+    output_dir: Path,
+    methods: Sequence[str],
+    layouts: Sequence[str],
+    others: Sequence[OtherPictures] = (),
+) -> list[Case]:
     """What all of `methods` made of the same layout; layouts: only those of these names, if any.
 
-    Raises InputError where there is nothing that several methods made.
+    others: pictures of other programs, LAYOUT/SEED.png in a folder, shown among the methods' own.
+    Raises InputError where there is nothing that all made.
     """
     cases = []
     for path in sorted((output_dir / "compose" / methods[0]).glob("*/*.json")):
@@ -66,15 +53,21 @@ def cases_of(output_dir: Path, methods: Sequence[str], layouts: Sequence[str]) -
                 for method, entry in found.items()
                 if entry
             }
+            drew = {one.name: one.folder / path.parent.name / f"{path.stem}.png" for one in others}
+            if not all(file.is_file() for file in drew.values()):
+                continue
             names = [region["concept"] for region in drawn[0]["regions"]]
             names += [drawn[0]["background"]] if drawn[0]["background"] else []
             concepts = tuple(dict.fromkeys(names))
             seed = int(path.stem)
-            cases.append(Case(drawn[0]["name"], seed, drawn[0]["prompt"], concepts, pictures))
+            cases.append(
+                Case(drawn[0]["name"], seed, drawn[0]["prompt"], concepts, pictures | drew)
+            )
     if not cases:
+        given = [*methods, *(f"{one.name} ({one.folder})" for one in others)]
         typed = " and ".join(f"toolkit compose method={method}" for method in methods)
         raise InputError(
-            f"there is no layout and seed that {', '.join(methods)} all made pictures of under "
+            f"there is no layout and seed that {', '.join(given)} all made pictures of under "
             f"{output_dir}: make them first, by {typed}"
         )
     return cases
@@ -88,7 +81,9 @@ class Ratings:
         self._path = path
         self._lock = threading.Lock()
         self.cases = list(cases)
-        self._given = {(one.rater, one.layout, one.seed, one.method): one for one in _read(path)}
+        self._given = {
+            (one.rater, one.layout, one.seed, one.method): one for one in read_ratings(path)
+        }
 
     def next_of(self, rater: str) -> int | None:
         """The number of the case that a person is shown next, in an order of their own."""
@@ -126,22 +121,14 @@ class Ratings:
         return [
             {"method": method, "ratings": len(self._of(method))}
             | {
-                question: _values(self._interval(method, question, resamples))
-                for question in ("text", "subjects")
+                question: _values(rated(self._of(method), question, resamples))
+                for question in QUESTIONS
             }
             for method in methods
         ]
 
     def _of(self, method: str) -> list[Rating]:
         return [one for one in self._given.values() if one.method == method]
-
-    def _interval(self, method: str, question: str, resamples: int) -> Interval | None:
-        """Over pictures, each the mean of who rated it: those are not independent."""
-        by_picture: dict[tuple[str, int], list[int]] = {}
-        for one in self._of(method):
-            by_picture.setdefault((one.layout, one.seed), []).append(getattr(one, question))
-        means = [sum(values) / len(values) for values in by_picture.values()]
-        return bootstrap(np.array(means), resamples) if means else None
 
 
 def _entry(output_dir: Path, method: str, path: Path) -> dict[str, Any] | None:
@@ -168,22 +155,3 @@ def _append(path: Path, one: Rating) -> None:
         writer.writerow([getattr(one, column) for column in COLUMNS])
         file.flush()
         os.fsync(file.fileno())
-
-
-def _read(path: Path) -> list[Rating]:
-    """The answers of a file; a line that was cut off is left out."""
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-    found = []
-    for row in rows:
-        try:
-            text, subjects = int(row["text"]), int(row["subjects"])
-            found.append(
-                Rating(row["rater"], row["layout"], int(row["seed"]), row["method"], text, subjects)
-            )
-        except (KeyError, ValueError, TypeError):
-            continue
-    return found

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from toolkit.config import RateConfig
+from toolkit.evaluation.ratings import BEST, RATINGS
 from toolkit.files import check_writable
 from toolkit.names import check_name
 from toolkit.ui.app import PAGE
 from toolkit.ui.guard import Guard
-from toolkit.ui.rating import BEST, Ratings, cases_of
+from toolkit.ui.rating import Ratings, cases_of
 from toolkit.ui.sentences import add_errors
 from toolkit.ui.shelf import picture_of
 
@@ -40,8 +41,8 @@ def make_rating_app(config: RateConfig, token: str | None = None) -> Guard:
     """The application. Raises InputError when there is nothing to rate."""
     folder = config.output_dir / "evaluation"
     check_writable(folder)
-    cases = cases_of(config.output_dir, config.methods, config.layouts)
-    ratings = Ratings(folder / "ratings.csv", cases)
+    cases = cases_of(config.output_dir, config.methods, config.layouts, config.pictures)
+    ratings = Ratings(folder / RATINGS, cases)
     app = FastAPI(title="LoRA-Composer toolkit: ratings", docs_url=None, redoc_url=None)
     add_errors(app)
 
