@@ -140,6 +140,7 @@ def test_wrong_input_is_told_before_anything_is_made(
 
 
 LAYOUT = """
+name: two
 prompt: grass
 width: 128
 height: 64
@@ -176,10 +177,14 @@ def test_a_fusion_by_name_is_not_made_by_itself(
 
 
 def test_a_fusion_is_not_made_by_one_of_several_processes(
-    out: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch
+    out: Path,
+    tiny_base_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = out / "two.yaml"
     file.write_text(LAYOUT)
     base = model(out, tiny_base_folder)
     monkeypatch.setenv("RANK", "1")
     assert main(["compose", f"layout={file}", "method=mix_of_show", *base, "trainer=cpu"]) == 2
+    assert "run toolkit fuse before several processes" in capsys.readouterr().err

@@ -79,6 +79,12 @@ def test_results_are_listed_newest_first_and_filtered(server: Server) -> None:
     assert entry["inputs"]["layout"]["name"] == "newer"
 
 
+def test_a_fusion_that_a_method_needs_is_made_with_the_picture(server: Server) -> None:
+    job = server.wait(server.make(name="fused", method="mix_of_show")["id"])
+    assert (job["state"], job["error"]) == ("done", None)
+    assert (server.folder / "outputs/concepts/tiny/dog_cat.safetensors").is_file()
+
+
 def test_warnings_are_those_of_the_command(server: Server) -> None:
     def said(**layout: Any) -> dict[str, Any]:
         asked = order(layout=layout)

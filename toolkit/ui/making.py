@@ -12,6 +12,7 @@ from torch import Tensor
 from toolkit.backbones import Base, load_base
 from toolkit.batch.asked import Asked, checked, composition_folder
 from toolkit.batch.concepts import read_concept
+from toolkit.batch.fusions import make_fusions
 from toolkit.batch.journal import MANIFEST, Item, clear, is_done, recipe_of, set_aside
 from toolkit.batch.module import Composer, refined_step
 from toolkit.batch.report import end_of_composing
@@ -71,6 +72,7 @@ class Maker:
         """
         config = order.compose_config
         asked = _asked(order)
+        make_fusions(config, asked.usable)
         concepts = self._concepts(asked)
         with self._tokenising:
             check(order.drawn, self.base, concepts, config.method.recipe)
