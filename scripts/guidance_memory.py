@@ -2,25 +2,31 @@
 
 The full architecture with tensors that have a shape and no values, so it is counted in seconds and
 not computed. Every tensor that autograd keeps counts once, weights aside; fused attention keeps its
-queries, keys, values and results, as on a GPU.
+queries, keys, values and results, as on a GPU. With --computed a pass and its way back are made, on
+the CPU, with all blocks kept and with blocks computed again: the processor's seconds, which depend
+little on what else runs, and the peak of the process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from benchmark_compose import Peak
 from sd15 import layout_of, random_base, random_concept
 from sdxl import random_xl
 from torch import Tensor
 from torch.nn import functional
 
 from toolkit.backbones import Base
+from toolkit.backbones.unet import recomputing
+from toolkit.backbones.unet.passes import Passes
 from toolkit.methods.lora_composer import PUBLISHED
 
 NOWHERE = "meta"
@@ -36,11 +42,16 @@ class Fused(torch.autograd.Function):
         return attended
 
 
-def kept_bytes(base: Base, concepts: int, width: int, height: int) -> int:
-    """What one picture's guidance pass keeps, with maps of self-attention too."""
+def passes_of(base: Base, concepts: int, width: int, height: int) -> Passes:
+    """The passes over one picture of so many concepts."""
     layout = layout_of(concepts, width, height)
     drawn = {r.concept: random_concept(base, r.concept) for r in layout.regions}
-    passes = base.passes(PUBLISHED.prepare(base, layout, drawn), PUBLISHED.regional)
+    return base.passes(PUBLISHED.prepare(base, layout, drawn), PUBLISHED.regional)
+
+
+def kept_bytes(base: Base, concepts: int, width: int, height: int) -> int:
+    """What one picture's guidance pass keeps, with maps of self-attention too."""
+    passes = passes_of(base, concepts, width, height)
     weights = {parameter.untyped_storage()._cdata for parameter in base.unet.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -63,6 +74,32 @@ def kept_bytes(base: Base, concepts: int, width: int, height: int) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def computed(base: Base, concepts: int, width: int, height: int) -> dict[str, dict[str, float]]:
+    """Seconds of the pass and of all with its way back, and the process's peak in bytes."""
+    passes = passes_of(base, concepts, width, height)
+    size = base.latent_size(width, height)
+    latents = torch.randn(1, base.latent_channels, *size).requires_grad_()
+    found = {}
+    gradients = []
+    for name, most in (("computed_again", 0), ("all_kept", 2**62)):
+        with patch.object(recomputing, "KEPT_AT_MOST", most), Peak("cpu") as peak:
+            started = time.process_time()
+            maps = passes.maps(latents, torch.tensor(500), [0], self_attention=True)
+            forward = time.process_time() - started
+            total = torch.stack([each.square().sum() for each in maps if each is not None]).sum()
+            gradients.append(torch.autograd.grad(total, latents)[0])
+            seconds = time.process_time() - started
+            del maps, total
+        found[name] = {
+            "forward_s": round(forward, 2),
+            "seconds": round(seconds, 2),
+            "peak_bytes": peak.bytes,
+        }
+        print(json.dumps({name: found[name]}), flush=True)
+    assert torch.equal(*gradients), "the gradients differ"
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(
@@ -76,14 +113,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--guidance-layers", type=int, nargs="*", help="model.guidance_layers, as 2 3 4"
     )
+    parser.add_argument("--computed", action="store_true", help="make the passes, on the CPU")
     arguments = parser.parse_args(argv)
     make = random_xl if arguments.family == "sdxl" else random_base
-    with torch.device(NOWHERE):
-        base = make(NOWHERE, getattr(torch, arguments.dtype))
+    with torch.device("cpu" if arguments.computed else NOWHERE) as device:
+        base = make(device.type, getattr(torch, arguments.dtype))
     base = replace(base, guidance_layers=tuple(arguments.guidance_layers or ()) or None)
-    kept = kept_bytes(base, arguments.concepts, arguments.width, arguments.height)
+    asked = (base, arguments.concepts, arguments.width, arguments.height)
+    found = computed(*asked) if arguments.computed else {"kept_bytes": kept_bytes(*asked)}
     layers = [layer.transformer for layer in base.guiding]
-    print(json.dumps({**vars(arguments), "guidance_layers": layers, "kept_bytes": kept}))
+    print(json.dumps({**vars(arguments), "guidance_layers": layers, **found}))
 
 
 if __name__ == "__main__":
