@@ -161,7 +161,7 @@ def _unet(
             timestep,
             encoder_hidden_states=inputs.unused_text,
             added_cond_kwargs=dict(inputs.added) or None,
-            cross_attention_kwargs={"composing": Composing(inputs, maps, strength)},
+            cross_attention_kwargs={"composing": Composing(inputs, maps, strength, bool(again))},
             down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
             down_intrablock_additional_residuals=_adapter_features(batch) or None,
