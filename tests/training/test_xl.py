@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from tiny_families import write_xl
 
-from toolkit.backbones import Base, Part, Place, load_base
+from toolkit.backbones import Base, Part, Place, load_base, waiting
 from toolkit.backbones.unet.framing import Framing
 from toolkit.backbones.unet.names import TEXT_PARTS
+from toolkit.backbones.waiting import WAIT_WHILE_TRAINING
 from toolkit.concept import Concept, load_concept
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
@@ -242,3 +243,24 @@ def test_an_xl_base_is_trained_on_at_1024() -> None:
     (config,) = read_train(["concept=dog", "model=sdxl"])
     model = config.model
     assert (model.width, model.height) == (1024, 1024)
+
+
+def test_the_autoencoder_waits_while_the_rest_trains(
+    make_xl_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train(make_xl_config(output_dir=tmp_path / "plain", sample_every_steps=4))
+    moved: list[str] = []
+    monkeypatch.setattr(waiting, "move", lambda own, _device: moved.append(type(own).__name__))
+    config = make_xl_config(output_dir=tmp_path / "spared", sample_every_steps=4)
+    spared = train(replace(config, model=replace(config.model, offload=True)))
+    assert set(moved) == {"AutoencoderKL"}
+    check_equal(load_concept(plain), load_concept(spared))
+
+
+def test_lightning_leaves_the_autoencoder_where_it_waits(folder: Path) -> None:
+    base = load_base(folder, "tinyxl", waiting=WAIT_WHILE_TRAINING)
+    with base.lora_injected(4, generator()):
+        held = set(training_on(base).parameters())
+    assert base.vae is not None and base.text_encoder_2 is not None
+    assert not held & set(base.vae.parameters())
+    assert {*base.unet.parameters(), *base.text_encoder_2.parameters()} <= held

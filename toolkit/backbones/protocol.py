@@ -5,6 +5,7 @@ what a family of another kind would have to write.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,11 +80,16 @@ class Passes(Protocol):
     ) -> tuple[Tensor, Tensor | None]:
         """What a conditional pass attends to at the guidance grid; gradients flow to the latents.
 
-        latents: (n, channels, h, w) of those `pictures` of the batch.
+        latents: (n, channels, h, w) of those `pictures` of the batch. Gradients are to be taken
+        `undisturbed`.
         Returns (n, regions, places, h, w) cross-attention probabilities of each region's prompt,
         and, if asked for, (n, cells, cells) self-attention probabilities. A layout with fewer
         regions than others has meaningless ones behind its own.
         """
+        ...
+
+    def undisturbed(self) -> AbstractContextManager[object]:
+        """Around `maps` and the way back: nobody else changes the base meanwhile."""
         ...
 
 

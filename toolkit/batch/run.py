@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import pictures_that_fit
+from toolkit.backbones.waiting import WAIT_WHILE_COMPOSING
 from toolkit.batch.asked import (
     Asked,
     asked_to_compose,
@@ -164,6 +165,7 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
         prediction_type=job.model.prediction_type,
         dtype=job.trainer.dtype_of_base(job.model.dtype),
         compiled=job.model.compile,
+        waiting=WAIT_WHILE_COMPOSING if job.model.offload else (),
     )
     concepts = ConceptCache(asked.files, partial(read_concept, base=base))
     remarks: dict[str, list[str]] = {}

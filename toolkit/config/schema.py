@@ -66,6 +66,8 @@ class ModelConfig:
     """Pixels the base was trained at."""
     gradient_checkpointing: bool = False
     """Less memory for more time, in training."""
+    offload: bool = False
+    """Text encoders and autoencoder wait in main memory until used; in training the latter."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """The weights' type; null follows trainer.precision."""
     compile: bool = False

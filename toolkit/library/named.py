@@ -6,6 +6,7 @@ import torch
 
 from toolkit import backbones
 from toolkit.backbones import Base
+from toolkit.backbones.waiting import WAIT_WHILE_COMPOSING
 from toolkit.concept import Concept
 from toolkit.concept.file import load_concept as load_trained
 from toolkit.concept.formats.read import read_foreign
@@ -51,6 +52,7 @@ def load_base(
         device=_device() if device is None else device,
         dtype=_dtype(dtype or config.dtype or torch.float32),
         compiled=config.compile if compiled is None else compiled,
+        waiting=WAIT_WHILE_COMPOSING if config.offload else (),
     )
 
 

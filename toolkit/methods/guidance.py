@@ -57,7 +57,7 @@ def refine(
     Returns them updated, and what was found before the update.
     """
     factors = _factors(paces, places).to(latents.device)
-    with torch.enable_grad():
+    with torch.enable_grad(), passes.undisturbed():
         moving = latents.detach().requires_grad_(True)
         cross, self_attention = passes.maps(moving, timestep, pictures, method.region_loss, closed)
         tokens = cross.gather(

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from toolkit.backbones import Base, load_base
 from toolkit.backbones.memory import check_memory
+from toolkit.backbones.waiting import WAIT_WHILE_TRAINING
 from toolkit.concept import save_concept
 from toolkit.config.schema import TrainConfig, TrainingConfig
 from toolkit.config.trainer_values import Work
@@ -140,6 +141,7 @@ def _load(config: TrainConfig, dtype: torch.dtype) -> Base:
         guidance_layers=model.guidance_layers,
         prediction_type=model.prediction_type,
         dtype=dtype,
+        waiting=WAIT_WHILE_TRAINING if model.offload else (),
     )
     base.sizes.check_training(model.width, model.height, base.name)
     check_memory("training", base, model.width, model.height, config.training.batch_size)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Base, load_base
+from toolkit.backbones.waiting import WAIT_WHILE_COMPOSING
 from toolkit.batch.asked import Asked, checked, composition_folder
 from toolkit.batch.concepts import read_concept
 from toolkit.batch.fusions import make_fusions
@@ -45,9 +46,12 @@ class Maker:
             model.path,
             model.name,
             guidance_downscale=model.guidance_downscale,
+            guidance_layers=model.guidance_layers,
+            prediction_type=model.prediction_type,
             device=torch.accelerator.current_accelerator() or torch.device("cpu"),
             dtype=getattr(torch, model.dtype or "float32"),
             compiled=model.compile,
+            waiting=WAIT_WHILE_COMPOSING if model.offload else (),
         )
         self.colours = None if self.base.vae is None else fit_colours(self.base)
         self._held: dict[tuple[Path, int], Concept] = {}

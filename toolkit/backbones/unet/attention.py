@@ -4,7 +4,7 @@ They are set once, when a base is loaded, and hold nothing that changes: what a 
 with its call (`composing`). A call without it is the layer's own plain attention.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from toolkit.backbones.unet.isolation import Isolation
 from toolkit.backbones.unet.sites import AttentionLayer
@@ -48,6 +49,14 @@ class Composing:
     maps: Maps | None = None
     steering: Tensor | None = None
     """How strongly layout guidance acts; None: not at all."""
+    maps_computed_again: bool = False
+    """The way back computes probabilities again: they are most of what such a layer would keep."""
+
+    def kept_or_not(self, attend: Callable[..., Any], *given: Any) -> Any:
+        """What `attend`, which takes the maps of a layer, makes of what it is given."""
+        if not self.maps_computed_again:
+            return attend(*given)
+        return checkpoint(attend, *given, use_reentrant=False, preserve_rng_state=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,10 @@ class IsolatedSelfAttention:
         inputs = composing.inputs.self_attention[self.path]
         query, key, value = _projected(attention, hidden_states, inputs)
         if inputs.biases is not None and composing.maps is not None:
-            attended = _with_maps(query, key, value, inputs, attention.scale, composing.maps)
+            attended, *found = composing.kept_or_not(
+                _with_maps, query, key, value, inputs, attention.scale
+            )
+            composing.maps.self_attention.append(found)
         else:
             attended = _isolated(query, key, value, inputs.isolated, attention.scale)
         joined = _join_heads(attended)
@@ -105,7 +117,9 @@ class InjectedCrossAttention:
             query = inputs.query.added(query, hidden_states)
         query = _split_heads(query, attention.heads)
         if inputs.regional is not None and composing.maps is not None:
-            composing.maps.cross_attention.append(_regional_maps(query, inputs, attention.scale))
+            composing.maps.cross_attention.append(
+                composing.kept_or_not(_regional_maps, query, inputs, attention.scale)
+            )
             if self.path == composing.maps.last:
                 raise MapsComplete
         return _injected(attention, query, inputs, composing.steering)
@@ -201,9 +215,9 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor, groups: Isolation, scale
 
 
 def _with_maps(
-    query: Tensor, key: Tensor, value: Tensor, inputs: "SelfInputs", scale: float, maps: Maps
-) -> Tensor:
-    """(rows, heads, cells, width) attention, whose probabilities are added to `maps`."""
+    query: Tensor, key: Tensor, value: Tensor, inputs: "SelfInputs", scale: float
+) -> tuple[Tensor, ...]:
+    """(rows, heads, cells, width) attention, and each layout's probabilities as `Maps` has them."""
     assert inputs.biases is not None
     scores = ((query * scale) @ key.transpose(-1, -2)).float()
     found, parts = [], []
@@ -213,12 +227,11 @@ def _with_maps(
         probabilities = biased.softmax(dim=-1)
         found.append(probabilities.mean(dim=1))
         parts.append(probabilities)
-    maps.self_attention.append(found)
     whole = parts[0]
     if len(parts) > 1:
         order = torch.cat([rows for rows, _ in inputs.isolated if rows is not None]).argsort()
         whole = torch.cat(parts)[order]
-    return whole.to(value.dtype) @ value
+    return whole.to(value.dtype) @ value, *found
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:

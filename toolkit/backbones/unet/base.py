@@ -45,6 +45,7 @@ from toolkit.backbones.unet.text import (
     encode,
     tokenise,
 )
+from toolkit.backbones.waiting import brought
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout
 
@@ -92,6 +93,7 @@ class Base:
         all. Of each the last block is.
     overrides: as `Identity` has them.
     compiled: denoising passes are compiled as one graph, which the first of them waits for.
+    waiting: names of networks that are on the CPU but for while they are used (`at_hand`).
     lock: held by whoever changes its networks for a while, so that two threads may share a base.
         A thread that holds it may take it again. Nothing inside a network's pass may take it:
         torch runs backward passes, and what they compute again, in threads of its own.
@@ -113,6 +115,7 @@ class Base:
     guidance_layers: tuple[int, ...] | None = None
     overrides: str = ""
     compiled: bool = False
+    waiting: frozenset[str] = frozenset()
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
     passes_made: PassCount = field(default_factory=PassCount, repr=False, compare=False)
 
@@ -169,11 +172,27 @@ class Base:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """All networks by name, for whoever moves them to a device together."""
+        """Networks by name, for whoever moves them to a device together; none that waits."""
+        return {name: own for name, own in self._all_networks.items() if name not in self.waiting}
+
+    @property
+    def _all_networks(self) -> dict[str, nn.Module]:
         networks: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
         if self.text_encoder_2 is not None:
             networks["text_encoder_2"] = self.text_encoder_2
         return networks if self.vae is None else networks | {"vae": self.vae}
+
+    @contextmanager
+    def at_hand(self, *names: str) -> Iterator[None]:
+        """Let networks be where the U-Net is, also those that wait, for the length of the block."""
+        waiting = [
+            own for name, own in self._all_networks.items() if name in self.waiting & {*names}
+        ]
+        if not waiting:
+            yield
+            return
+        with self.lock, brought(waiting, self.device):
+            yield
 
     @property
     def device(self) -> torch.device:
@@ -356,7 +375,8 @@ class Base:
         in the prompts; gradients flow into them. Without any all layers hear the same.
         """
         distinct = list(dict.fromkeys(prompts))
-        encodings = encode(self.readers, distinct, embeddings, self.transformers)
+        with self.at_hand(*(reader.part for reader in self.readers)):
+            encodings = encode(self.readers, distinct, embeddings, self.transformers)
         return encodings.rows([distinct.index(prompt) for prompt in prompts]).to(self.dtype)
 
     def trainable_text_encoder(self) -> nn.Module:
@@ -370,7 +390,7 @@ class Base:
         reader = self.readers[0]
         if text_encoder is not None:
             reader = replace(reader, network=cast("CLIPTextModel", text_encoder))
-        with self.lock:
+        with self.lock, self.at_hand(reader.part):
             said, _ = reader.read(reader.ids([prompt]), [prompt.end])
         return said[0]
 
@@ -498,7 +518,8 @@ class Base:
         """
         if self.vae is None:
             raise InputError(f"base {self.name} has no autoencoder, so it cannot make pictures")
-        return autoencoder.decode(self.vae, latents)
+        with self.at_hand("vae"):
+            return autoencoder.decode(self.vae, latents)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(n, 3, height, width) pixels in 0..1 to (n, channels, h, w) latents.
@@ -508,4 +529,5 @@ class Base:
         """
         if self.vae is None:
             raise InputError(f"base {self.name} has no autoencoder, so it cannot read pictures")
-        return autoencoder.encode(self.vae, pixels)
+        with self.at_hand("vae"):
+            return autoencoder.encode(self.vae, pixels)

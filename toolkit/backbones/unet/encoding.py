@@ -149,6 +149,7 @@ def _read(
     tokens = [row.tokens for row in rows]
     with (
         base.lock,
+        base.at_hand(reader.part),
         changes_applied(linear_maps(reader.network), changes),
         _own_embeddings(reader, prompts, rows),
     ):

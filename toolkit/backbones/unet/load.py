@@ -1,6 +1,6 @@
 """Load a Stable Diffusion model: a diffusers folder, a hub id or a single file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,12 @@ def load_base(
     compiled: bool = False,
     guidance_layers: Sequence[int] | None = None,
     prediction_type: str | None = None,
+    waiting: Collection[str] = (),
 ) -> Base:
     """Load a base from a diffusers folder, a hub id, or a single `.safetensors` checkpoint.
 
-    guidance_downscale: None is Stable Diffusion's. guidance_layers, compiled: see `Base`.
+    guidance_downscale: None is Stable Diffusion's. guidance_layers, compiled, waiting:
+        see `Base`.
     prediction_type: "epsilon" or "v_prediction"; None: what the files say.
 
     Raises InputError when there is no such model, or its U-Net has no attention at the guidance
@@ -64,7 +66,7 @@ def load_base(
     unet, text_encoder, second, vae = parts.unet, parts.text_encoder, parts.second, parts.vae
     changed = [unet, text_encoder] + ([] if second is None else [second.text_encoder])
     for module in (*changed, *([] if vae is None else [vae])):
-        module.requires_grad_(False).eval().to(device)
+        module.requires_grad_(False).eval()
     base = Base(
         name=name,
         tokenizer=parts.tokenizer,
@@ -83,7 +85,10 @@ def load_base(
         guidance_layers=None if guidance_layers is None else tuple(guidance_layers),
         overrides=overrides_of(prediction_type, guidance_layers),
         compiled=compiled,
+        waiting=frozenset(waiting),
     )
+    for network in base.networks.values():
+        network.to(device)
     _check_guidance(base)
     return base
 

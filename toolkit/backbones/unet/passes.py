@@ -1,7 +1,7 @@
 """Passes of the U-Net over a batch of pictures: a denoising pass, and one that gives maps."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.conditioning import NEGATIVE, POSITIVE, Conditioning
 from toolkit.backbones.unet.controls import ControlNetInput, weighted
 from toolkit.backbones.unet.inputs import PassInputs, pass_inputs
+from toolkit.backbones.unet.recomputing import blocks_computed_again, computed_again
 from toolkit.backbones.unet.rows import Batch
 
 
@@ -68,8 +69,8 @@ class Passes:
     ) -> tuple[Tensor, Tensor | None]:
         """What a conditional pass attends to, averaged over the layers at the guidance grid.
 
-        latents: (n, channels, h, w) of those `pictures` of the batch; gradients flow back to them.
-        The pass ends after the last of those layers.
+        latents: (n, channels, h, w) of those `pictures` of the batch; gradients flow back to them,
+        `undisturbed`. The pass ends after the last of those layers.
         Returns (n, regions, places, h, w) cross-attention probabilities of each region's prompt,
         and, if asked for, (n, cells, cells) self-attention probabilities. A layout with fewer
         regions than others has meaningless ones behind its own.
@@ -91,6 +92,13 @@ class Passes:
         rows = [batch.rows_of(layout) for layout in batch.layouts]
         order = torch.cat([row for row in rows if row is not None]).argsort()
         return cross, torch.cat(by_layout)[order]
+
+    def undisturbed(self) -> AbstractContextManager[object]:
+        """Around `maps` and the way back: nobody else changes the base meanwhile.
+
+        The way back may compute parts of the pass again.
+        """
+        return self.base.lock
 
     def _inputs(
         self,
@@ -139,16 +147,21 @@ def _unet(
         base.passes_made.denoising += len(latents)
     else:
         base.passes_made.guidance += len(latents)
+    again: Sequence[str] = ()
+    if maps is not None and latents.requires_grad:
+        again = blocks_computed_again(base, batch.latent_size, len(latents))
+    outside = inputs.outside_attention
     with (
         base.lock,
-        changes_applied(base.linears if inputs.outside_attention else {}, inputs.outside_attention),
+        changes_applied(base.linears if outside else {}, outside),
+        computed_again(base.unet, again, outside),
     ):
         output: Tensor = denoiser(
             latents,
             timestep,
             encoder_hidden_states=inputs.unused_text,
             added_cond_kwargs=dict(inputs.added) or None,
-            cross_attention_kwargs={"composing": Composing(inputs, maps, strength)},
+            cross_attention_kwargs={"composing": Composing(inputs, maps, strength, bool(again))},
             down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
             down_intrablock_additional_residuals=_adapter_features(batch) or None,
