@@ -123,7 +123,8 @@ import re
 import sys
 from pathlib import Path
 
-(snippet,) = re.findall(r"^```python\n(.*?)^```$", Path(sys.argv[1]).read_text(), re.M | re.S)
+snippets = re.findall(r"^```python\n(.*?)^```$", Path(sys.argv[1]).read_text(), re.M | re.S)
+snippet = snippets[0]  # the next is for Stable Diffusion XL
 exec(snippet.replace("dog", "cat").replace("num_inference_steps=25", "num_inference_steps=4"))
 PYTHON
 there cat.png
