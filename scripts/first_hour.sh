@@ -160,6 +160,7 @@ from pathlib import Path
 
 command = ["toolkit", "compose", "layouts=many.jsonl", "seeds=6", "trainer=cpu", *sys.argv[1:]]
 first = Path("outputs/compose/lora_composer/m1/0.json")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what runs in the background
 running = subprocess.Popen(command)
 while running.poll() is None and not first.exists():
     time.sleep(0.05)
