@@ -165,6 +165,14 @@ def test_a_sample_that_does_not_name_its_concept_is_told_of_its_prompt(folder: P
     assert said == "toolkit: prompt=grass does not name the concept: write <dog> in it\n"
 
 
+def test_a_sample_of_a_wrong_size_is_told_of_the_size_and_of_no_layout(folder: Path) -> None:
+    (_, odd), (_, huge) = told(
+        folder, "sample concept=dog width=100", "sample concept=dog width=99999"
+    )
+    assert odd.startswith("toolkit: 100 x ") and "multiples of 64" in odd
+    assert huge.startswith("toolkit: width must be above 0 and at most")
+
+
 def test_help_of_everything_is_told_without_torch(folder: Path) -> None:
     commands = ["--help", "--version", *(f"{name} --help" for name in cli.COMMANDS)]
     answers = told(folder, *commands, "train --help model=sd15", "compose --help method=merge")
