@@ -130,7 +130,7 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         "train concept=dog trainer.devices=two_and_a_half trainer.max_steps=2": "training.steps",
         "evaluate layout=one.yaml judge=mini model.path=a/b model.name=mini": "holds no scorer",
         "fuse concepts=dog,cat": "not trained yet: cat",
-        "export cat format=kohya": "no concept file",
+        "export cat format=kohya": "not trained yet: cat (looked in outputs/concepts/mini)",
         "layouts export format=xml": "format=xml: expected one of json",
         "evaluate layout=one.yaml methods=[] pictures.x=nowhere": "there is no such folder",
         "import one.yaml concept=dog": "is there already",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.concept.stored import CONES2, ED_LORA, concept_path, recipe_in
-from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import Folders, ModelConfig
+from toolkit.config.untrained import fusing_command, not_trained
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, is_file, name_of
 from toolkit.methods import Method
@@ -37,11 +37,7 @@ def concept_files(
     for name in filter(is_file, missing):
         raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
-        typed = training_arguments(missing, model, folders, recipe)
-        where = concept_path(folders.concepts_folder, model.name, missing[0], recipe).parent
-        raise InputError(
-            f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
-        )
+        raise not_trained(missing, model, folders, recipe)
     for name in filter(is_file, paths):
         found = recipe_in(paths[name])
         if found != recipe and CONES2 in (found, recipe):
@@ -62,9 +58,8 @@ def _fusions(
         for name in method.also_needs(layout):
             paths[name] = concept_path(folders.concepts_folder, model.name, name)
             if not paths[name].is_file():
-                typed = training_arguments(layout.concepts, model, folders)
-                typed = typed.replace("concept=", "concepts=", 1)
-                raise InputError(f"not fused yet: {name}; run: toolkit fuse {typed}")
+                typed = fusing_command(layout.concepts, model, folders)
+                raise InputError(f"not fused yet: {name}; run: {typed}")
     return paths
 
 
