@@ -123,7 +123,8 @@ import re
 import sys
 from pathlib import Path
 
-(snippet,) = re.findall(r"^```python\n(.*?)^```$", Path(sys.argv[1]).read_text(), re.M | re.S)
+snippets = re.findall(r"^```python\n(.*?)^```$", Path(sys.argv[1]).read_text(), re.M | re.S)
+snippet = snippets[0]  # the next is for Stable Diffusion XL
 exec(snippet.replace("dog", "cat").replace("num_inference_steps=25", "num_inference_steps=4"))
 PYTHON
 there cat.png
@@ -159,6 +160,7 @@ from pathlib import Path
 
 command = ["toolkit", "compose", "layouts=many.jsonl", "seeds=6", "trainer=cpu", *sys.argv[1:]]
 first = Path("outputs/compose/lora_composer/m1/0.json")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what runs in the background
 running = subprocess.Popen(command)
 while running.poll() is None and not first.exists():
     time.sleep(0.05)

@@ -130,7 +130,7 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         "train concept=dog trainer.devices=two_and_a_half trainer.max_steps=2": "training.steps",
         "evaluate layout=one.yaml judge=mini model.path=a/b model.name=mini": "holds no scorer",
         "fuse concepts=dog,cat": "not trained yet: cat",
-        "export cat format=kohya": "no concept file",
+        "export cat format=kohya": "not trained yet: cat (looked in outputs/concepts/mini)",
         "layouts export format=xml": "format=xml: expected one of json",
         "evaluate layout=one.yaml methods=[] pictures.x=nowhere": "there is no such folder",
         "import one.yaml concept=dog": "is there already",
@@ -163,6 +163,14 @@ def test_a_sample_that_does_not_name_its_concept_is_told_of_its_prompt(folder: P
     ((code, said),) = told(folder, "sample concept=dog prompt=grass")
     assert code == 2
     assert said == "toolkit: prompt=grass does not name the concept: write <dog> in it\n"
+
+
+def test_a_sample_of_a_wrong_size_is_told_of_the_size_and_of_no_layout(folder: Path) -> None:
+    (_, odd), (_, huge) = told(
+        folder, "sample concept=dog width=100", "sample concept=dog width=99999"
+    )
+    assert odd.startswith("toolkit: 100 x ") and "multiples of 64" in odd
+    assert huge.startswith("toolkit: width must be above 0 and at most")
 
 
 def test_help_of_everything_is_told_without_torch(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from toolkit.backbones.source import check_local
 from toolkit.concept.stored import CONES2, concept_path, recipe_in
 from toolkit.config.schema import ExportConfig, ImportConfig
+from toolkit.config.untrained import not_trained
 from toolkit.errors import InputError
 from toolkit.files import check_writable
 
@@ -49,7 +50,7 @@ def check_export(config: ExportConfig) -> Path:
             "cannot hold; train it without recipe=cones2 to export it"
         )
     if not path.is_file():
-        raise InputError(f"no concept file {path}")
+        raise not_trained([config.concept], config.model, config)
     return path
 
 

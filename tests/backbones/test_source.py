@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 import toolkit
 from toolkit.backbones import load_base, source
 from toolkit.cli import main
-from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import Folders, ModelConfig
+from toolkit.config.untrained import fusing_command, not_trained, training_commands
 from toolkit.errors import InputError
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -175,12 +175,25 @@ def test_the_advice_for_an_untrained_concept_names_the_same_base(
 
 def test_what_to_type_for_a_concept_and_a_base() -> None:
     hub_id, here = "stable-diffusion-v1-5/stable-diffusion-v1-5", Folders()
-    mini = str(Path(toolkit.__file__).parent / "assets" / "mini")
-    assert training_arguments(["dog", "cat"], ModelConfig("mini", mini), here) == "concept=dog,cat"
-    known = training_arguments(["dog"], ModelConfig("sd15", hub_id), here)
-    assert known == "concept=dog model=sd15"
+    mini = ModelConfig("mini", str(Path(toolkit.__file__).parent / "assets" / "mini"))
+    assert training_commands(["dog", "cat"], mini, here) == "toolkit train concept=dog,cat"
+    assert training_commands(["dog", "rex", "cat"], mini, here) == (
+        "toolkit train concept=dog,cat; "
+        "toolkit train concept=rex concept.images=FOLDER concept.class_word=WORD"
+    )
+    assert fusing_command(["rex"], mini, here) == "toolkit fuse concepts=rex"
+    known = training_commands(["dog"], ModelConfig("sd15", hub_id), here)
+    assert known == "toolkit train concept=dog model=sd15"
     away = Folders(output_dir=Path("x y"), concepts_dir=Path("mine"))
-    mine = training_arguments(["dog"], ModelConfig("my model", "/a/my model"), away)
-    assert mine == "concept=dog 'model.path=/a/my model' 'output_dir=x y' concepts_dir=mine"
-    named = training_arguments(["dog"], ModelConfig("mine", "/a/b"), here)
-    assert named == "concept=dog model.path=/a/b model.name=mine"
+    mine = training_commands(["dog"], ModelConfig("my model", "/a/my model"), away)
+    assert mine.endswith(" concept=dog 'model.path=/a/my model' 'output_dir=x y' concepts_dir=mine")
+    named = training_commands(["dog"], ModelConfig("mine", "/a/b"), here)
+    assert named == "toolkit train concept=dog model.path=/a/b model.name=mine"
+
+
+def test_a_concept_that_is_called_nearly_the_same_is_named(tmp_path: Path) -> None:
+    kept = tmp_path / "base" / "toadie.safetensors"
+    kept.parent.mkdir()
+    kept.touch()
+    error = not_trained(["todie"], ModelConfig("base", "/a/base"), Folders(concepts_dir=tmp_path))
+    assert f"(looked in {kept.parent}, where toadie is)" in str(error)

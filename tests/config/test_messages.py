@@ -44,6 +44,7 @@ SCENE = "layout=scene1"
         (read_train, ["concept=dog", "trainer.max_steps=2"], "use training.steps="),
         (read_train, ["concept=dog", "logger=wanb"], "nearest: wandb"),
         (read_train, ["concept=dog", "seeds=2"], "nearest: training.seed"),
+        (read_train, ["concept=dog", "training.stepz=2"], "nearest: training.steps,"),
         (read_compose, [], "layout=NAME or layouts=FILE.jsonl"),
         (read_compose, ["layout=scene11"], "nearest: scene1"),
         (read_compose, ["layout=mine.yaml"], "there is no such file"),

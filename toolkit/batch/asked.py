@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class Asked:
     layouts: a wrong one of these ends the command.
     numbered: those of a layouts file, by line: wrong ones are left out, and stand in `rejected`.
     files: of every concept that they name. exemplars: an image of each, for methods that ask.
+    named: whether the person knows the layouts by name. A sample's is made here, and what is said
+        of it does not speak of a layout.
     """
 
     layouts: list[Layout]
@@ -34,6 +37,7 @@ class Asked:
     rejected: list[Rejected]
     files: dict[str, Path]
     exemplars: dict[str, Path] = field(default_factory=dict)
+    named: bool = True
 
     @property
     def usable(self) -> list[Layout]:
@@ -43,7 +47,8 @@ class Asked:
     def check_each(self, check_one: Callable[[Layout], None]) -> None:
         """Check every layout. Raises InputError for what must be right, or when nothing is left."""
         for layout in self.layouts:
-            check_one(layout)
+            with nullcontext() if self.named else _unnamed(layout.name):
+                check_one(layout)
         for number, layout in list(self.numbered.items()):
             try:
                 check_one(layout)
@@ -89,15 +94,26 @@ def asked_to_sample(config: SampleConfig) -> Asked:
             f"<{config.concept}> in it",
             "prompt",
         )
-    layout = Layout(
-        name=folder_of(config.prompt, config.concept),
-        prompt=config.prompt,
-        negative_prompt=config.negative_prompt,
-        width=config.width,
-        height=config.height,
-        background=config.concept,
-    )
-    return checked([layout], Lines({}, ()), config, config.model)
+    name = folder_of(config.prompt, config.concept)
+    with _unnamed(name):
+        layout = Layout(
+            name=name,
+            prompt=config.prompt,
+            negative_prompt=config.negative_prompt,
+            width=config.width,
+            height=config.height,
+            background=config.concept,
+        )
+    return checked([layout], Lines({}, ()), config, config.model, named=False)
+
+
+@contextmanager
+def _unnamed(layout: str) -> Iterator[None]:
+    """What is wrong is said without the layout's name."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).removeprefix(f"layout {layout}: "), error.path) from error
 
 
 def folder_of(prompt: str, concept: str) -> str:
@@ -119,9 +135,10 @@ def checked(
     folders: Folders,
     model: ModelConfig,
     method: Method | None = None,
+    named: bool = True,
 ) -> Asked:
     """Layouts that have been read, with the files of their concepts. Raises InputError as above."""
-    asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {})
+    asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {}, named=named)
     check_local(model.path)  # what is no base is told before what is not trained on it
     configuration = read_configuration(model.path)
     two_encoders = configuration is not None and configuration.text_encoder_2 is not None

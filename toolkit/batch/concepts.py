@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.concept.stored import CONES2, ED_LORA, concept_path, recipe_in
-from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import Folders, ModelConfig
+from toolkit.config.untrained import fusing_command, not_trained
 from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, is_file, name_of
 from toolkit.methods import Method
@@ -38,11 +38,7 @@ def concept_files(
     for name in filter(is_file, missing):
         raise InputError(f"no file {name}, which a layout names as its concept")
     if missing:
-        typed = training_arguments(missing, model, folders, recipe)
-        where = concept_path(folders.concepts_folder, model.name, missing[0], recipe).parent
-        raise InputError(
-            f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
-        )
+        raise not_trained(missing, model, folders, recipe)
     for name in filter(is_file, paths):
         found = recipe_in(paths[name])
         if found != recipe and CONES2 in (found, recipe):
@@ -72,9 +68,8 @@ def _check_can_be_made(name: str, layout: Layout, folders: Folders, model: Model
     for file in filter(is_file, layout.concepts):
         raise InputError(f"a fusion is made of concepts by name: run toolkit import {file} first")
     if name != "_".join(layout.concepts):
-        typed = training_arguments(layout.concepts, model, folders)
-        typed = typed.replace("concept=", "concepts=", 1)
-        raise InputError(f"not fused yet: {name}; run: toolkit fuse {typed} name={name}")
+        typed = fusing_command(layout.concepts, model, folders)
+        raise InputError(f"not fused yet: {name}; run: {typed} name={name}")
 
 
 def read_concept(concept: str, path: Path, base: "Base") -> "Concept":

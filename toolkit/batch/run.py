@@ -177,7 +177,7 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
     asked.check_each(check_and_note)
     for remark, names in remarks.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        log.warning("layout %s%s: %s", names[0], more, remark)
+        log.warning("%s%s", f"layout {names[0]}{more}: " if asked.named else "", remark)
     tell_rejected(asked.rejected)
     return _Usable(asked.usable, asked.rejected, base, concepts, asked.files, asked.exemplars)
 

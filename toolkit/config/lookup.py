@@ -3,15 +3,11 @@
 An installed package holds `configs` and `datasets` itself; an editable install uses the clone's.
 """
 
-import shlex
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import toolkit
 from toolkit.backbones.families import SD2, SDXL
-from toolkit.concept.stored import ED_LORA
-from toolkit.config.schema import Folders, ModelConfig
 from toolkit.errors import InputError, shortened
 from toolkit.files import from_home, is_file_here
 from toolkit.text.files import read_text
@@ -120,28 +116,9 @@ def base_name(path: str) -> str:
     return last.stem if last.suffix.lower() in _FILES else last.name
 
 
-def training_arguments(
-    concepts: Sequence[str], model: ModelConfig, folders: Folders, recipe: str = ED_LORA
-) -> str:
-    """What to type after `toolkit train` to have concepts on this base, in these folders."""
-    words = [] if recipe == ED_LORA else [f"recipe={recipe}"]
-    words.append(f"concept={','.join(concepts)}")
-    if len(concepts) == 1 and concepts[0] not in choices("concept"):
-        words += ["concept.images=FOLDER", "concept.class_word=WORD"]
-    words += _model_arguments(model.name, model.path)
-    if folders.output_dir != Path("outputs"):
-        words.append(f"output_dir={folders.output_dir}")
-    if folders.concepts_dir is not None:
-        words.append(f"concepts_dir={folders.concepts_dir}")
-    return " ".join(map(shlex.quote, words))
-
-
-def _model_arguments(name: str, path: str) -> list[str]:
-    if Path(path).is_relative_to(_PACKAGE):
-        return [] if name == "mini" else [f"model={name}"]
-    if name in choices("model") and base_name(path) != name:
-        return [f"model={name}"]
-    return [f"model.path={path}", *([] if base_name(path) == name else [f"model.name={name}"])]
+def is_packaged(path: str) -> bool:
+    """Whether a base's path is one of those that come with the package."""
+    return Path(path).is_relative_to(_PACKAGE)
 
 
 _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

@@ -12,9 +12,10 @@ from toolkit.batch.journal import Item, error_of, read_entry
 from toolkit.concept.stored import concept_path, images_in
 from toolkit.config.arguments import seeds
 from toolkit.config.commands import read_evaluate
-from toolkit.config.lookup import images_of, training_arguments
+from toolkit.config.lookup import images_of
 from toolkit.config.protocol import Protocol, Row, Setting, Style, Table, read_protocol
 from toolkit.config.schema import ComposeConfig, EvaluateConfig
+from toolkit.config.untrained import training_commands
 from toolkit.errors import InputError
 from toolkit.evaluation.asked import check_asked
 from toolkit.files import whole_file
@@ -253,8 +254,8 @@ def _missing(plan: Plan) -> Iterator[str]:
             files = {name: concept_path(folder, base, name, recipe) for name in concepts}
             untrained = [name for name, file in files.items() if not file.is_file()]
             if untrained:
-                typed = training_arguments(untrained, config.model, config, recipe)
-                yield f"not trained for {style.name}: toolkit train {typed}"
+                typed = training_commands(untrained, config.model, config, recipe)
+                yield f"not trained for {style.name}: {typed}"
         for method, layouts in methods:
             yield from _refused(method, layouts)
     images = dict.fromkeys(

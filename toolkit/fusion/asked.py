@@ -10,10 +10,10 @@ from toolkit.backbones.identity import Identity
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
 from toolkit.concept.stored import concept_path, name_in, training_of
-from toolkit.config.lookup import training_arguments
 from toolkit.config.schema import FuseConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
+from toolkit.config.untrained import not_trained
 from toolkit.errors import InputError
 from toolkit.files import check_writable, sha256_of
 
@@ -98,8 +98,4 @@ def _check_trained(config: FuseConfig) -> None:
     files = zip(config.concepts, concept_files(config), strict=True)
     missing = [name for name, file in files if not file.is_file()]
     if missing:
-        typed = training_arguments(missing, config.model, config)
-        where = config.concepts_folder / config.model.name
-        raise InputError(
-            f"not trained yet: {', '.join(missing)} (looked in {where}); run: toolkit train {typed}"
-        )
+        raise not_trained(missing, config.model, config)

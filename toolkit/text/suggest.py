@@ -12,6 +12,7 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     # Whoever types `step=` may mean `training.steps=`.
     ends = get_close_matches(_end(word), {_end(name) for name in names}, n=1, cutoff=0.8)
     same_end = [name for name in names if _end(name) in ends]
+    same_end = get_close_matches(word, same_end, n=3, cutoff=0)
     found = list(dict.fromkeys([*same_end, *close]))[:3]
     if found:
         return f"nearest: {', '.join(found)}"
