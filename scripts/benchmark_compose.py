@@ -188,6 +188,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     of_50 = (50 * each_step + reinitialisation) / (50 * plain_s / arguments.steps)
     return {
         "device": device,
+        "clock": arguments.clock,
         "dtype": arguments.dtype,
         "family": arguments.family,
         "guidance_layers": [layer.transformer for layer in base.guiding],

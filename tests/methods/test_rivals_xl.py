@@ -1,8 +1,8 @@
-"""Every method on Stable Diffusion XL's structure: it makes its own picture of the concepts."""
+"""Every method on the structures of Stable Diffusion XL and 2.x: it makes a picture of its own."""
 
 import pytest
 import torch
-from tiny_families import random_concept, write_xl
+from tiny_families import random_concept, write_sd2, write_xl
 from torch import Tensor
 
 from toolkit.backbones import Base, Part, load_base
@@ -21,9 +21,9 @@ PAIR = Layout(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return load_base(write_xl(tmp_path_factory.mktemp("rivals") / "xl"), "xl")
+@pytest.fixture(scope="module", params=[write_xl, write_sd2])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return load_base(request.param(tmp_path_factory.mktemp("rivals") / "base"), "base")
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def sample(base: Base, concepts: dict[str, Concept], method: str) -> Tensor:
     return compose(base, made, [made.prepare(base, PAIR, concepts)], [1], 3)
 
 
-def test_a_file_keeps_what_a_concept_has_for_both_text_encoders(
+def test_a_file_keeps_what_a_concept_has_for_each_text_encoder(
     base: Base, concepts: dict[str, Concept]
 ) -> None:
     drawn, read = random_concept(base, "dog", 0), concepts["dog"]
     read.check_fits(base)
     for part, own in drawn.token_embeddings.items():
         assert torch.equal(read.token_embeddings[part], own)
-    assert own.shape == (2, 11, 24)
+    assert own.shape == (2, base.transformers, 24)
     for part, changes in drawn.changes.items():
         assert set(read.changes[part]) == set(changes)
         assert all(
@@ -60,18 +60,22 @@ def test_a_file_keeps_what_a_concept_has_for_both_text_encoders(
         )
 
 
-def test_a_fusion_serves_both_text_encoders_and_all_blocks(concepts: dict[str, Concept]) -> None:
+def test_a_fusion_serves_all_text_encoders_and_all_blocks(
+    base: Base, concepts: dict[str, Concept]
+) -> None:
     fused = concepts["dog_cat"]
     assert fused.token_names == ("<dog1>", "<dog2>", "<cat1>", "<cat2>")
-    assert [len(fused.changes[part]) for part in Part] == [70 * 8, 3 * 4, 3 * 4]
-    assert fused.embeddings_2 is not None and fused.embeddings_2.shape == (4, 11, 24)
+    two = base.text_encoder_2 is not None
+    expected = {Part.UNET: (70 if two else 16) * 8, Part.TEXT_ENCODER: 3 * 4}
+    assert {part: len(own) for part, own in fused.changes.items() if own} == expected | (
+        {Part.TEXT_ENCODER_2: 3 * 4} if two else {}
+    )
+    shapes = {part: own.shape[1:] for part, own in fused.token_embeddings.items()}
+    assert shapes == base.embedding_shapes
 
 
 def test_every_method_makes_a_picture_of_its_own(base: Base, concepts: dict[str, Concept]) -> None:
-    apart_from = {
-        "cones2",
-        "paint_by_example",
-    }  # one is refused on XL, the other brings its own model
+    apart_from = {"cones2", "paint_by_example"}  # one is refused on XL, one brings its own model
     made = {method: sample(base, concepts, method) for method in KINDS if method not in apart_from}
     for method, latents in made.items():
         assert latents.isfinite().all(), method
