@@ -106,6 +106,12 @@ REGION = "regions[0]"
         ),
         ({"region": {"box": [0, 0, 1, 10**400]}}, f"{REGION}.box", "four numbers"),
         ({"region": {"concept": "a" * 260, "prompt": "x"}}, f"{REGION}.concept", "too long"),
+        (
+            {"region": {"concept": "v1.5 b.safetensors", "prompt": "<v1.5 b>"}},
+            f"{REGION}.concept",
+            r"'v1.5 b': a name has .*rename it, or run toolkit import 'v1.5 b.safetensors' concept=",
+        ),
+        ({"background": "a b.pt"}, "background", r"toolkit import 'a b.pt' .* write background:"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(change: dict, path: str, message: str) -> None:

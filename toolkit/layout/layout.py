@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -57,7 +58,7 @@ class Region:
         with within("negative_prompt"):
             check_characters("negative_prompt", self.negative_prompt or "")
         with within("concept"):
-            check_name("concept", name_of(self.concept))
+            _check_callable("concept", self.concept)
         if not math.isfinite(self.strength):
             raise InputError(f"strength {self.strength}: must be finite", "strength")
         self._check_place()
@@ -167,7 +168,7 @@ class Layout:
                 )
         if self.background:
             with within("background"):
-                check_name("background", name_of(self.background))
+                _check_callable("background", self.background)
         if self.background and not names_concept(self.prompt, self.background):
             raise InputError(
                 f"layout {self.name}: the prompt does not name the background concept: "
@@ -205,6 +206,19 @@ class Layout:
 def names_concept(prompt: str, concept: str) -> bool:
     """Whether `prompt` holds <concept>, or one of its tokens written out as <concept1>."""
     return re.search(rf"<{re.escape(name_of(concept))}\d*>", prompt) is not None
+
+
+def _check_callable(what: str, concept: str) -> None:
+    """Raise InputError for a concept that <NAME> cannot call, be it a name or a file's."""
+    try:
+        check_name(what, name_of(concept))
+    except InputError as error:
+        if not is_file(concept):
+            raise
+        raise InputError(
+            f"{error}, and a file is called by its own: rename it, or run toolkit import "
+            f"{shlex.quote(concept)} concept=NAME and write {what}: NAME"
+        ) from error
 
 
 _TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
