@@ -153,7 +153,8 @@ def test_all_that_is_missing_is_said_at_once_with_the_hours(
     for part in (
         "no images of nobody",
         "not trained for drawn: toolkit train concept=nobody",
-        "not trained for real: toolkit train concept=cat,nobody",
+        "not trained for real: toolkit train concept=cat model=tiny_b",
+        "toolkit train concept=nobody concept.images=FOLDER concept.class_word=WORD model=tiny_b",
         "no images of conditions: pose.png",
         "16 of 16 pictures to compose, about 8.0 hours (1800 seconds a picture)",
     ):
