@@ -507,7 +507,9 @@ class RateConfig:
         _at_least("resamples", self.resamples, 1)
         if len(self.methods) < 2:
             raise InputError(
-                "methods=: name at least two, to be held against each other", "methods"
+                f"methods={','.join(self.methods)}: name two or more, to be held against each "
+                "other",
+                "methods",
             )
 
 
