@@ -129,6 +129,7 @@ def test_what_else_is_wrong_is_told_without_torch(folder: Path) -> None:
         "train concept=dog training.sample_prompts=[grass]": "does not name the concept",
         "train concept=dog trainer.devices=two_and_a_half trainer.max_steps=2": "training.steps",
         "evaluate layout=one.yaml judge=mini model.path=a/b model.name=mini": "holds no scorer",
+        "evaluate layout=one.yaml judge=minni": "no such judge (nearest: mini), and no folder",
         "fuse concepts=dog,cat": "not trained yet: cat",
         "export cat format=kohya": "not trained yet: cat (looked in outputs/concepts/mini)",
         "layouts export format=xml": "format=xml: expected one of json",

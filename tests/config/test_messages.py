@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.config import read_compose, read_sample, read_train
+from toolkit.config.commands import read_concepts, read_rate
 from toolkit.errors import InputError
 
 SCENE = "layout=scene1"
@@ -68,7 +69,10 @@ SCENE = "layout=scene1"
         ),
         (read_train, ["concept=dog", "concept.images=/" + "a" * 300], "no folder"),
         (read_train, ["concept=dog", "model.path=/" + "a" * 300], "no such file or folder"),
-        (read_sample, [], "concept=NAME"),
+        (read_sample, [], "concept=NAME (toolkit concepts lists"),
+        (read_compose, [SCENE, "width=512"], "how large a picture is stands in its layout"),
+        (read_concepts, ["trainers=1"], "trainers (valid: concepts_dir, output_dir)"),
+        (read_rate, ["methods=balanced", SCENE], "methods=balanced: name two or more"),
         (read_sample, ["concept=dog,cat"], "one concept"),
         (read_sample, ["concept=a/b"], "letters, digits"),
         (

