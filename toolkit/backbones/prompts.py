@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.backbones.unet.names import Part
 from toolkit.layout.layout import Region
 
@@ -27,7 +27,7 @@ class Change(Protocol):
     @property
     def token_embeddings(self) -> Mapping[Part, Tensor]: ...
     @property
-    def changes(self) -> Mapping[Part, Mapping[str, LowRank]]: ...
+    def changes(self) -> Mapping[Part, Mapping[str, MapChange]]: ...
     @property
     def scale(self) -> float: ...
 
@@ -66,8 +66,9 @@ class Regional:
 
     injection: each box hears its own prompt, changed by its own concept (eqs. 2, 3).
     isolation: a box's queries do not attend to another box's keys (concept region mask).
-    self_attention, queries: a concept's changes of self-attention, and of cross-attention's
-        queries, act in its box too.
+    self_attention: a concept's changes of self-attention, and of all that no attention-only LoRA
+        changes (convolutions, norms, the timestep's part), act in its box too.
+    queries: those of cross-attention's queries do.
     word_bias: added in a box to the scores of its concept's own words.
     subject_bias: added outside the boxes to the scores of the subjects' class words.
     steering: of layout guidance, what a subject's word weighs in its region, and elsewhere; None

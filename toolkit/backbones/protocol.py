@@ -147,6 +147,10 @@ class Backbone(Protocol):
         """(out, in) of each linear map of a part, by its path; none of a part that it lacks."""
         ...
 
+    def weight_shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
+        """The shape of the weight of each map of a part that a concept may change, by its path."""
+        ...
+
     def bytes_of_picture(self, width: int, height: int) -> int:
         """What one more picture in a batch takes, in bytes: an estimate."""
         ...

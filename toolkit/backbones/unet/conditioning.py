@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from toolkit.backbones.low_rank import LowRank, linear_maps, side_by_side
+from toolkit.backbones.map_change import MapChange
+from toolkit.backbones.placed import placed, ready
 from toolkit.backbones.prompts import Prompt
 from toolkit.backbones.protocol import EncodedRegion
 from toolkit.backbones.unet.base import Base
@@ -36,8 +37,8 @@ class Conditioning:
     keys, values: by path of the cross-attention layer, (sides, heads, places, width of a head): the
         places of the canvas's prompt, then those of each region's in the layout's order.
     window: the places of one prompt.
-    changes: what the canvas's concept, and then each region's, changes of the U-Net's linear maps,
-        by path, with their strength; empty without a concept.
+    changes: what the canvas's concept, and then each region's, changes of the U-Net's maps, by
+        path, with their strength; empty without a concept.
     subjects: where the canvas's prompt has the regions' class words.
     controls: what the layout's image conditions add.
     steered: the words of the canvas's prompt that layout guidance draws to a region.
@@ -51,7 +52,7 @@ class Conditioning:
     keys: Mapping[str, Tensor]
     values: Mapping[str, Tensor]
     window: int
-    changes: tuple[Mapping[str, LowRank], ...]
+    changes: tuple[Mapping[str, MapChange], ...]
     subjects: tuple[int, ...]
     controls: Controls = Controls()
     steered: tuple[EncodedRegion, ...] = ()
@@ -117,22 +118,21 @@ def condition(
     )
 
 
-def _changes(base: Base, prompt: Prompt) -> dict[str, LowRank]:
+def _changes(base: Base, prompt: Prompt) -> dict[str, MapChange]:
     change = prompt.change
     if change is None:
         return {}
     factor = change.scale * prompt.strength
     return {
-        path: pair.scaled(factor).to(base.device, base.dtype)
-        for path, pair in change.changes[Part.UNET].items()
+        path: ready(own.scaled(factor), base.maps[path], base.dtype)
+        for path, own in change.changes[Part.UNET].items()
     }
 
 
 def _project(
-    base: Base, encoded: Sequence[EncodedPrompt], changes: Sequence[Mapping[str, LowRank]]
+    base: Base, encoded: Sequence[EncodedPrompt], changes: Sequence[Mapping[str, MapChange]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Keys and values by cross-attention layer, (sides, heads, prompts * places, width)."""
-    linears = linear_maps(base.unet)
     acts = torch.eye(len(encoded), device=base.device).repeat(2, 1)[:, None]
     texts = torch.stack(
         [one.negative for one in encoded] + [one.positive for one in encoded]
@@ -142,10 +142,11 @@ def _project(
         for into, name in zip(projected, ("to_k", "to_v"), strict=True):
             path = f"{layer.cross_attention}.{name}"
             text = texts[:, layer.transformer]
-            row: Tensor = linears[path](text)
+            row: Tensor = base.maps[path](text)
             if any(path in by_path for by_path in changes):
-                pairs = [by_path.get(path) for by_path in changes]
-                row = side_by_side(pairs, None if len(encoded) == 1 else acts).added(row, text)
+                own = [by_path.get(path) for by_path in changes]
+                weights = None if len(encoded) == 1 else acts
+                row = placed(own, weights, base.maps[path]).added(row, text)
             heads = row.unflatten(-1, (layer.heads, -1)).unflatten(0, (2, -1))
             into[layer.cross_attention] = heads.permute(0, 3, 1, 2, 4).flatten(2, 3)
     return projected

@@ -1,13 +1,13 @@
 """Passes of the U-Net over a batch of pictures: a denoising pass, and one that gives maps."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolkit.backbones.low_rank import changes_applied
+from toolkit.backbones.placed import changes_applied
 from toolkit.backbones.prompts import Regional
 from toolkit.backbones.unet.attention import Composing, Maps, MapsComplete
 from toolkit.backbones.unet.base import Base
@@ -141,7 +141,8 @@ def _unet(
         base.passes_made.guidance += len(latents)
     with (
         base.lock,
-        changes_applied(base.linears if inputs.outside_attention else {}, inputs.outside_attention),
+        changes_applied(base.maps if inputs.outside_attention else {}, inputs.outside_attention),
+        nullcontext() if inputs.timestep is None else inputs.timestep.applied(base),
     ):
         output: Tensor = denoiser(
             latents,
