@@ -9,6 +9,7 @@ from torch import Tensor
 from toolkit.backbones.map_change import MapChange
 from toolkit.backbones.unet.names import Part
 from toolkit.layout.layout import Region
+from toolkit.layout.strength import Strength
 
 
 class Change(Protocol):
@@ -50,13 +51,14 @@ class Prompt:
     """A prompt with all placeholders written out, and the concept whose change encodes it.
 
     change: None has the base alone read it. strength: of the change, in the text encoder and
-    wherever else it acts.
+    wherever else it acts. The text encoder reads a prompt once, so of a schedule it takes the
+    largest.
     """
 
     text: str
     negative: str = ""
     change: Change | None = None
-    strength: float = 1.0
+    strength: Strength = 1.0
     subjects: tuple[Subject, ...] = ()
 
 

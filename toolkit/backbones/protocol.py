@@ -41,6 +41,15 @@ class Conditioning(Protocol):
         """Its regions; none where only a prompt for the canvas was given."""
         ...
 
+    @property
+    def varies(self) -> bool:
+        """Whether some concept's strength changes over the steps."""
+        ...
+
+    def at(self, share: float) -> "Conditioning":
+        """The same as it is when this share of the steps is over, from 0 to 1."""
+        ...
+
     def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
         """The same, with its regions in other parts of the canvas."""
         ...

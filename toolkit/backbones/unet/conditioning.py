@@ -1,7 +1,8 @@
 """Everything a layout's passes need that depends on neither the latents nor the timestep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,9 +26,14 @@ from toolkit.backbones.unet.subjects import subject_places, with_residuals
 from toolkit.errors import InputError, shortened
 from toolkit.layout.areas import Area, area_of
 from toolkit.layout.layout import Layout
+from toolkit.layout.strength import StrengthSchedule, strength_at
 
 NEGATIVE, POSITIVE = 0, 1
 """The two sides of classifier-free guidance, in the order in which a pass has them."""
+
+
+Projected = tuple[tuple[Mapping[str, MapChange], ...], Mapping[str, Tensor], Mapping[str, Tensor]]
+"""Changes, keys and values of a `Conditioning`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,20 @@ class Conditioning:
     controls: Controls = Controls()
     steered: tuple[EncodedRegion, ...] = ()
     added: Mapping[str, Tensor] = field(default_factory=dict)
+    project: Callable[[float], Projected] | None = None
+    """What makes the changes, keys and values of a share of the steps; None where all are alike."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether some concept's strength changes over the steps."""
+        return self.project is not None
+
+    def at(self, share: float) -> "Conditioning":
+        """The same as it is when this share of the steps is over, from 0 to 1."""
+        if self.project is None:
+            return self
+        changes, keys, values = self.project(share)
+        return replace(self, changes=changes, keys=keys, values=values)
 
     def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
         """The same, with its regions in other parts of the canvas."""
@@ -88,9 +108,8 @@ def condition(
     encoded = encode_prompts(base, prompts)
     called = subject_places(canvas, encoded[0].tokens, base)
     encoded[0] = with_residuals(encoded[0], canvas, called)
-    changes = tuple(_changes(base, prompt) for prompt in prompts)
-    with base.lock:
-        keys, values = _project(base, encoded, changes)
+    project = partial(_at, base, prompts, encoded)
+    changes, keys, values = project(0.0)
     tokens = [one.tokens for one in encoded]
     added = added_conditions(encoded[0].pooled, [Framing.whole(layout.width, layout.height)] * 2)
     return Conditioning(
@@ -115,14 +134,25 @@ def condition(
             if subject.region is not None
         ),
         added=added,
+        project=project if any(isinstance(p.strength, StrengthSchedule) for p in prompts) else None,
     )
 
 
-def _changes(base: Base, prompt: Prompt) -> dict[str, MapChange]:
+@torch.no_grad()
+def _at(
+    base: Base, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], share: float
+) -> Projected:
+    """What depends on the concepts' strengths, when this share of the steps is over."""
+    changes = tuple(_changes(base, prompt, share) for prompt in prompts)
+    with base.lock:
+        return changes, *_project(base, encoded, changes)
+
+
+def _changes(base: Base, prompt: Prompt, share: float) -> dict[str, MapChange]:
     change = prompt.change
     if change is None:
         return {}
-    factor = change.scale * prompt.strength
+    factor = change.scale * strength_at(prompt.strength, share)
     return {
         path: ready(own.scaled(factor), base.maps[path], base.dtype)
         for path, own in change.changes[Part.UNET].items()

@@ -13,6 +13,7 @@ from toolkit.backbones.prompts import Change, Prompt
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.text import TextReader, TokenisedPrompt, embeddings_put, tokenise
 from toolkit.errors import InputError, shortened
+from toolkit.layout.strength import largest
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _read(
 ) -> tuple[Tensor, Tensor | None]:
     """(rows, places, width), and the pooled (rows, width) if any, in the base's type."""
     by_prompt = [
-        (p.change.changes.get(reader.part, {}), p.change.scale * p.strength) if p.change
+        (p.change.changes.get(reader.part, {}), p.change.scale * largest(p.strength)) if p.change
         else ({}, 0.0)
         for p in prompts
     ]  # fmt: skip
