@@ -56,7 +56,7 @@ def acting(concepts: dict[str, Concept], reference_base: Base) -> dict[str, Conc
 
 
 def made(base: Base, concepts: dict[str, Concept], layout: Layout, method: Method) -> Tensor:
-    check(layout, base, concepts, method.recipe)
+    check(layout, base, concepts, method)
     return compose(base, method, [method.prepare(base, layout, concepts)], [3], 3)
 
 

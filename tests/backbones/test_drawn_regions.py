@@ -167,7 +167,7 @@ def test_regions_that_touch_are_told(reference_base: Base, concepts: dict[str, C
     def remarks(*corners: Point) -> list[str]:
         dog = replace(BOXES.regions[0], box=None, polygon=corners)
         layout = replace(BOXES, regions=(dog, BOXES.regions[1]))
-        return check(layout, reference_base, concepts, "ed_lora")
+        return check(layout, reference_base, concepts, PUBLISHED)
 
     # both polygons have one bounding box; the second keeps away from the cat below it
     assert "the regions of dog and cat" in remarks((0, 0), (0.7, 0), (0.7, 0.4), (0, 0.4))[0]

@@ -14,7 +14,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from toolkit.backbones import Base
-from toolkit.backbones.low_rank import changes_applied, linear_maps
+from toolkit.backbones.low_rank import linear_maps
+from toolkit.backbones.placed import changes_applied
 from toolkit.backbones.unet.conditioning import POSITIVE
 from toolkit.backbones.unet.inputs import pass_inputs
 from toolkit.backbones.unet.rows import Batch
@@ -366,7 +367,7 @@ def test_what_a_lora_changes_outside_attention_stays_in_its_box(tiny_base: Base)
         (ready,) = PUBLISHED.prepare(tiny_base, layout, {"dog": own})
         batch = Batch(tiny_base, (ready,), PUBLISHED.regional, (POSITIVE,))
         x = torch.ones(1, 24 * 32, columns)
-        with changes_applied(tiny_base.linears, pass_inputs(batch).outside_attention):
+        with changes_applied(tiny_base.maps, pass_inputs(batch).outside_attention):
             outputs.append(tiny_base.unet.get_submodule(path)(x))
     moved = (outputs[1] - outputs[0]).abs().sum(dim=-1).unflatten(1, (24, 32))
     assert (moved[:, :, :16] > 0).all() and (moved[:, :, 16:] == 0).all()

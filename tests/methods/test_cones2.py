@@ -16,6 +16,7 @@ from toolkit.errors import InputError
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods.checks import check
 from toolkit.methods.cones2 import Cones2
+from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.methods.reading import with_subjects
 from toolkit.sampling import compose
 
@@ -122,14 +123,14 @@ def test_another_recipes_concept_is_refused(
 ) -> None:
     own = layout("a dog", Region("dog", "<dog>", LEFT))
     with pytest.raises(InputError, match="dog is of recipe=ed_lora.*recipe=cones2"):
-        check(own, reference_base, concepts, "cones2")
+        check(own, reference_base, concepts, Cones2())
     with pytest.raises(InputError, match="dog is of recipe=ed_lora"):
         with_subjects(own, concepts)
     with pytest.raises(InputError, match="dog is of recipe=cones2.*recipe=ed_lora"):
-        check(own, reference_base, residuals, "ed_lora")
+        check(own, reference_base, residuals, PUBLISHED)
     wide = {"dog": replace(residuals["dog"], residual=torch.zeros(1, 8))}
     with pytest.raises(InputError, match="width 8"):
-        check(own, reference_base, wide, "cones2")
+        check(own, reference_base, wide, Cones2())
 
 
 def test_a_base_with_two_text_encoders_is_refused_before_a_concept_is_missed(
@@ -144,7 +145,7 @@ def test_a_base_with_two_text_encoders_is_refused_before_a_concept_is_missed(
     assert said.count("\n") == 1 and "xl has two (Stable Diffusion XL): take a base of" in said
     own = layout("a dog", Region("dog", "<dog>", LEFT))
     with pytest.raises(InputError, match="has two"):
-        check(own, load_base(folder, "xl"), residuals, "cones2")
+        check(own, load_base(folder, "xl"), residuals, Cones2())
 
 
 @pytest.fixture

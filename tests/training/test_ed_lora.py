@@ -6,13 +6,8 @@ from torch import Tensor
 
 from toolkit.backbones import Base, Encodings, Part
 from toolkit.backbones.injection import injected_layers
-from toolkit.backbones.low_rank import (
-    LowRank,
-    SideBySide,
-    changes_applied,
-    linear_maps,
-    side_by_side,
-)
+from toolkit.backbones.low_rank import LowRank, SideBySide, linear_maps, side_by_side
+from toolkit.backbones.placed import changes_applied
 from toolkit.concept import Concept
 from toolkit.errors import InputError
 from toolkit.training.ed_lora import export_concept, initial_embeddings, token_names

@@ -54,10 +54,12 @@ _ONE_TEXT_ENCODER = re.compile(  # its U-Net has four levels; Stable Diffusion X
     r"|(input_blocks[._][12]|output_blocks[._]([6-9]|1[01]))[._]1[._]"
 )
 _HEARS = re.compile(
-    r"attn2[._](processor\.)?to_[kv](_lora|\.lora|\.lora_linear_layer)[._](down|A)\b"
+    r"attn2[._](processor\.)?to_[kv]((_lora|\.lora|\.lora_linear_layer)[._](down|A)\b"
+    r"|\.hada_w[12]_b|\.diff$)"
 )
 _LORA = re.compile(
-    r"(^|[._])lora[._]|[._](hada|lokr|oft|boft)_|\.(dora_scale|alpha|on_input)$|\.ia3_l"
+    r"(^|[._])lora[._]|[._](hada|lokr|oft|boft)_|\.ia3_l"
+    r"|\.(dora_scale|alpha|on_input|diff|diff_b|w_norm|b_norm)$"
 )
 _WHOLE = re.compile(r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.")
 _PARTS = (

@@ -10,6 +10,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.errors import InputError
 
 _ADAPTER = "default"
@@ -77,10 +78,10 @@ def learned(network: nn.Module) -> dict[str, LowRank]:
     }
 
 
-def start_from(network: nn.Module, changes: Mapping[str, LowRank], scale: float) -> None:
+def start_from(network: nn.Module, changes: Mapping[str, MapChange], scale: float) -> None:
     """Start the injected LoRA from `changes`; maps that are not in it start at no change.
 
-    Raises InputError when a change fits no injected map.
+    Raises InputError when a change fits no injected map, or is no LoRA of a linear map.
     """
     layers = dict(injected_layers(network))
     for path in changes:
@@ -92,6 +93,10 @@ def start_from(network: nn.Module, changes: Mapping[str, LowRank], scale: float)
             nn.init.zeros_(up)
             continue
         change = changes[path].scaled(scale)
+        if not isinstance(change, LowRank):
+            raise InputError(
+                f"what is changed of {path} is no plain LoRA, which training goes on from"
+            )
         if change.down.shape != down.shape:
             raise InputError(
                 f"the LoRA has rank {len(change.down)} at {path}; training has {len(down)}: "

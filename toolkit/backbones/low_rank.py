@@ -1,30 +1,57 @@
-"""Low-rank changes of linear maps, and letting them act on a network that stays as it is.
+"""Low-rank changes: of linear maps two products, of a convolution (LoCon) one with its kernel.
 
 However many concepts change a map, and wherever each acts, all of it is two products: x down,
 weighted rank by rank with where that rank's owner acts, times up.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from toolkit.backbones.map_change import MapChange, is_same_map
 
 
 @dataclass(frozen=True)
-class LowRank:
-    """A low-rank change of one linear map: x -> x down^T up^T.
+class LowRank(MapChange):
+    """A low-rank change of one map: of a linear one x -> x down^T up^T.
 
-    down: (rank, in), PEFT's lora_A. up: (out, rank), PEFT's lora_B.
+    down: (rank, in), PEFT's lora_A; of a convolution (rank, in, kernel height, kernel width).
+    up: (out, rank), PEFT's lora_B.
     """
 
     down: Tensor
     up: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out): what is added to the linear map's output."""
+        """(..., in) to (..., out): what is added to a linear map's output."""
         return x @ self.down.to(x.dtype).T @ self.up.to(x.dtype).T
+
+    @property
+    def matrix(self) -> Tensor:
+        """up down: (out, in), of a convolution with its kernel behind."""
+        return (self.up @ self.down.flatten(1)).unflatten(1, self.down.shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of `matrix`."""
+        return (self.up.shape[0], *self.down.shape[1:])
+
+    def weight(self, own: Tensor) -> Tensor:
+        return self.matrix
+
+    def fits(self, own: tuple[int, ...]) -> bool:
+        return is_same_map(self.shape, own)
+
+    @property
+    def rank(self) -> int:
+        return len(self.down)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return {"lora_A.weight": self.down, "lora_B.weight": self.up}
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "LowRank":
         return LowRank(self.down.to(device, dtype), self.up.to(device, dtype))
@@ -45,23 +72,50 @@ class SideBySide:
     up: Tensor
     weights: Tensor | None = None
 
-    def inner(self, x: Tensor) -> Tensor:
-        """(rows, cells, in) to (rows, cells, ranks)."""
-        inner = x @ self.down
-        return inner if self.weights is None else inner * self.weights
-
     def outer(self, output: Tensor, inner: Tensor) -> Tensor:
-        """`output`, (rows, cells, out), plus the change that `inner` gives."""
+        """`output`, (rows, cells, out), plus the change that `inner`, (..., ranks), gives."""
         flat = torch.addmm(output.flatten(0, -2), inner.flatten(0, -2), self.up)
         return flat.view_as(output)
 
-    def added(self, output: Tensor, x: Tensor) -> Tensor:
-        """The map's `output` for `x`, (rows, cells, out), plus the change of it."""
-        return self.outer(output, self.inner(x))
+    def added(self, output: Tensor, x: Tensor, depth: int = 1) -> Tensor:
+        """The map's `output` for `x`, (rows, cells, out), plus the change of it.
+
+        A convolution of 1 x 1 reads and gives (rows, channels, height, width); its cells are taken
+        row by row. depth: how often the cells of `x` stand in it, to be summed for `output`.
+        """
+        if output.ndim == 4:
+            rows = self.added(_as_cells(output), _as_cells(x))
+            return rows.transpose(1, 2).unflatten(2, output.shape[2:])
+        inner = x @ self.down
+        if self.weights is not None:
+            inner = inner * self.weights
+        return self.outer(output, over_depth(inner, depth))
+
+
+@dataclass(frozen=True)
+class ConvolvedSideBySide:
+    """What several owners change of one convolution, their ranks side by side.
+
+    down: (ranks, in, kernel height, kernel width). up: (out, ranks). weights: as in `SideBySide`.
+    convolution: the map, of which stride and padding are taken.
+    """
+
+    down: Tensor
+    up: Tensor
+    weights: Tensor | None
+    convolution: nn.Conv2d
+
+    def added(self, output: Tensor, x: Tensor, depth: int = 1) -> Tensor:
+        """The map's `output` for `x`, (rows, channels, height, width), plus the change of it."""
+        own = self.convolution
+        inner = functional.conv2d(x, self.down, None, own.stride, own.padding)
+        if self.weights is not None:
+            inner = inner * as_picture(self.weights, output)
+        return output + functional.conv2d(inner, self.up[:, :, None, None])
 
 
 def side_by_side(changes: Sequence[LowRank | None], weights: Tensor | None) -> SideBySide:
-    """The changes that owners make of one map, as one.
+    """The changes that owners make of one linear map, as one.
 
     changes: by owner; None where it makes none, but not all. weights: broadcast over (rows, cells,
     owners), how much each owner's change acts where; None: all of it everywhere.
@@ -69,10 +123,27 @@ def side_by_side(changes: Sequence[LowRank | None], weights: Tensor | None) -> S
     there = [change for change in changes if change is not None]
     down = torch.cat([change.down for change in there]).T.contiguous()
     up = torch.cat([change.up for change in there], dim=1).T.contiguous()
+    return SideBySide(down, up, _by_rank(changes, weights, down))
+
+
+def convolved_side_by_side(
+    changes: Sequence[LowRank | None], weights: Tensor | None, convolution: nn.Conv2d
+) -> ConvolvedSideBySide:
+    """The changes that owners make of one convolution, as one; else as `side_by_side`."""
+    there = [change for change in changes if change is not None]
+    down = torch.cat([change.down for change in there])
+    up = torch.cat([change.up for change in there], dim=1)
+    return ConvolvedSideBySide(down, up, _by_rank(changes, weights, down), convolution)
+
+
+def _by_rank(
+    changes: Sequence[LowRank | None], weights: Tensor | None, like: Tensor
+) -> Tensor | None:
+    """Weights of owners as weights of their ranks."""
     if weights is None:
-        return SideBySide(down, up)
-    owner = [n for n, change in enumerate(changes) if change for _ in range(len(change.down))]
-    return SideBySide(down, up, weights[..., owner].to(down))
+        return None
+    owner = [n for n, change in enumerate(changes) if change for _ in range(change.rank)]
+    return weights[..., owner].to(like)
 
 
 def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
@@ -88,34 +159,16 @@ def linear_maps(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn
     }
 
 
-@contextmanager
-def changes_applied(
-    maps: Mapping[str, nn.Module], changes: Mapping[str, SideBySide]
-) -> Iterator[None]:
-    """Let each change act on the output of its linear map, for the length of the block.
-
-    maps: by path, `linear_maps` of the module. What a convolution reads and gives is (rows,
-    channels, height, width), and its cells are taken row by row. The weights are not touched, so
-    leaving the block restores the module exactly.
-    """
-    handles = []
-    try:
-        for path, change in changes.items():
-            handles.append(maps[path].register_forward_hook(_adding(change)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def as_picture(weights: Tensor, output: Tensor) -> Tensor:
+    """(rows, cells, n) as (rows, n, height, width), of `output`'s height and width."""
+    if weights.shape[1] == 1:  # the same in every cell
+        return weights.transpose(1, 2)[..., None]
+    return weights.transpose(1, 2).unflatten(2, output.shape[2:])
 
 
-def _adding(change: SideBySide):  # type: ignore[no-untyped-def]
-    def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if output.ndim == 4:
-            rows = change.added(_as_cells(output), _as_cells(inputs[0]))
-            return rows.transpose(1, 2).unflatten(2, output.shape[2:])
-        return change.added(output, inputs[0])
-
-    return add
+def over_depth(x: Tensor, depth: int) -> Tensor:
+    """(rows, depth * cells, n) summed to (rows, cells, n)."""
+    return x if depth == 1 else x.unflatten(1, (depth, -1)).sum(dim=1)
 
 
 def _as_cells(picture: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.backbones.unet.names import Part
 from toolkit.layout.layout import Region
+from toolkit.layout.strength import Strength
 
 
 class Change(Protocol):
@@ -27,7 +28,7 @@ class Change(Protocol):
     @property
     def token_embeddings(self) -> Mapping[Part, Tensor]: ...
     @property
-    def changes(self) -> Mapping[Part, Mapping[str, LowRank]]: ...
+    def changes(self) -> Mapping[Part, Mapping[str, MapChange]]: ...
     @property
     def scale(self) -> float: ...
 
@@ -50,13 +51,14 @@ class Prompt:
     """A prompt with all placeholders written out, and the concept whose change encodes it.
 
     change: None has the base alone read it. strength: of the change, in the text encoder and
-    wherever else it acts.
+    wherever else it acts. The text encoder reads a prompt once, so of a schedule it takes the
+    largest.
     """
 
     text: str
     negative: str = ""
     change: Change | None = None
-    strength: float = 1.0
+    strength: Strength = 1.0
     subjects: tuple[Subject, ...] = ()
 
 
@@ -66,8 +68,9 @@ class Regional:
 
     injection: each box hears its own prompt, changed by its own concept (eqs. 2, 3).
     isolation: a box's queries do not attend to another box's keys (concept region mask).
-    self_attention, queries: a concept's changes of self-attention, and of cross-attention's
-        queries, act in its box too.
+    self_attention: a concept's changes of self-attention, and of all that no attention-only LoRA
+        changes (convolutions, norms, the timestep's part), act in its box too.
+    queries: those of cross-attention's queries do.
     word_bias: added in a box to the scores of its concept's own words.
     subject_bias: added outside the boxes to the scores of the subjects' class words.
     steering: of layout guidance, what a subject's word weighs in its region, and elsewhere; None

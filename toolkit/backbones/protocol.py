@@ -42,6 +42,15 @@ class Conditioning(Protocol):
         """Its regions; none where only a prompt for the canvas was given."""
         ...
 
+    @property
+    def varies(self) -> bool:
+        """Whether some concept's strength changes over the steps."""
+        ...
+
+    def at(self, share: float) -> "Conditioning":
+        """The same as it is when this share of the steps is over, from 0 to 1."""
+        ...
+
     def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
         """The same, with its regions in other parts of the canvas."""
         ...
@@ -151,6 +160,10 @@ class Backbone(Protocol):
 
     def map_shapes(self, part: Part) -> dict[str, tuple[int, int]]:
         """(out, in) of each linear map of a part, by its path; none of a part that it lacks."""
+        ...
+
+    def weight_shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
+        """The shape of the weight of each map of a part that a concept may change, by its path."""
         ...
 
     def bytes_of_picture(self, width: int, height: int) -> int:

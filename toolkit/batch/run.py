@@ -171,7 +171,7 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
     remarks: dict[str, list[str]] = {}
 
     def check_and_note(layout: Layout) -> None:
-        for remark in check(layout, base, concepts, job.method.recipe):
+        for remark in check(layout, base, concepts, job.method):
             remarks.setdefault(remark, []).append(layout.name)
 
     asked.check_each(check_and_note)

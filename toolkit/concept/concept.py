@@ -9,6 +9,7 @@ from torch import Tensor
 from toolkit.backbones import Backbone, Part
 from toolkit.backbones.families import two_text_encoders
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.concept.stored import CONES2, ED_LORA
 from toolkit.errors import InputError
 
@@ -17,15 +18,16 @@ from toolkit.errors import InputError
 class Concept:
     """An ED-LoRA: layer-wise token embeddings and low-rank changes of attention's linear maps.
 
+    Or what others train: changes of any map, of any kind.
+
     Or what Cones 2 learns: a residual, and none of those.
 
     embeddings: (tokens, layers, width) for the base's text encoder; tokens may be 0 for a plain
         LoRA. embeddings_2: those for a second text encoder; None for a base without one.
     token_names: the words that stand for the tokens in a prompt, such as <dog1>, <dog2>.
     trigger_words: what `<name>` becomes in a prompt when there are no tokens.
-    unet, text_encoder, text_encoder_2: low-rank changes of these parts of a base, by path of the
-        map.
-    scale: what the low-rank products are multiplied with.
+    unet, text_encoder, text_encoder_2: changes of these parts of a base, by path of the map.
+    scale: what the changes are multiplied with.
     architecture, weights: fingerprints of the base it was learned on; empty when unknown.
     training: the settings it was trained with, for the record.
     images: the folder it was trained from; empty when unknown.
@@ -35,9 +37,9 @@ class Concept:
     name: str
     embeddings: Tensor
     token_names: tuple[str, ...]
-    unet: Mapping[str, LowRank]
-    text_encoder: Mapping[str, LowRank]
-    text_encoder_2: Mapping[str, LowRank] = field(default_factory=dict)
+    unet: Mapping[str, MapChange]
+    text_encoder: Mapping[str, MapChange]
+    text_encoder_2: Mapping[str, MapChange] = field(default_factory=dict)
     embeddings_2: Tensor | None = None
     class_word: str = ""
     trigger_words: str = ""
@@ -73,8 +75,8 @@ class Concept:
         return f"<{self.name}>"
 
     @property
-    def changes(self) -> dict[Part, Mapping[str, LowRank]]:
-        """All its low-rank changes, by the part of the base that they change."""
+    def changes(self) -> dict[Part, Mapping[str, MapChange]]:
+        """All its changes, by the part of the base that they change."""
         return {
             Part.UNET: self.unet,
             Part.TEXT_ENCODER: self.text_encoder,
@@ -89,8 +91,8 @@ class Concept:
             first if self.embeddings_2 is None else first | {Part.TEXT_ENCODER_2: self.embeddings_2}
         )
 
-    def with_changes(self, changes: Mapping[Part, Mapping[str, LowRank]]) -> "Concept":
-        """This concept with these low-rank changes, and none of a part that is not among them."""
+    def with_changes(self, changes: Mapping[Part, Mapping[str, MapChange]]) -> "Concept":
+        """This concept with these changes, and none of a part that is not among them."""
         return replace(
             self,
             unet=changes.get(Part.UNET, {}),
@@ -111,9 +113,9 @@ class Concept:
 
     @property
     def rank(self) -> int:
-        """The largest rank among its low-rank changes."""
-        pairs = [pair for changes in self.changes.values() for pair in changes.values()]
-        return max((pair.down.shape[0] for pair in pairs), default=0)
+        """The largest rank among its changes; 0 where none is made of products."""
+        every = [change for changes in self.changes.values() for change in changes.values()]
+        return max((change.rank for change in every), default=0)
 
     @property
     def call(self) -> str:
@@ -163,17 +165,17 @@ class Concept:
         if self.residual is not None:
             self._check_residual(self.residual, base)
         for part, changes in self.changes.items():
-            maps = base.map_shapes(part)
-            for path, pair in changes.items():
+            maps = base.weight_shapes(part) if changes else {}
+            for path, change in changes.items():
                 if path not in maps:
                     raise InputError(
                         f"concept {self.name}: {base.name} has no {part.said} map {path}"
                     )
-                shape, own = (pair.up.shape[0], pair.down.shape[1]), maps[path]
-                if shape != own:
+                if not change.fits(maps[path]):
+                    shape = f" is {change.shape}," if isinstance(change, LowRank) else " is not"
                     raise InputError(
                         f"concept {self.name} was made for another base than {base.name}: its "
-                        f"{part.said} map {path} is {shape}, the base's {own}"
+                        f"{part.said} map {path}{shape} the base's {maps[path]}"
                     )
 
     def _check_residual(self, residual: Tensor, base: Backbone) -> None:

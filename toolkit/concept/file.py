@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from toolkit.backbones import Part
-from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.backbones.unet.names import path_of, stored_name
 from toolkit.concept.concept import Concept
+from toolkit.concept.kinds import NoChange, change_of
 from toolkit.concept.stored import ED_LORA, FORMAT, FORMAT_VERSION, RECIPE, RESIDUAL
 from toolkit.errors import InputError
 from toolkit.files import whole_file
@@ -23,7 +24,7 @@ _EMBEDDINGS = {
     Part.TEXT_ENCODER_2: "token_embeddings_2",
 }
 _LOSS = 0.01  # of a tensor's norm; float16 loses 0.0005 of values that it holds well
-_PAIR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
+_TENSOR = re.compile(r"(?P<path>.+?)\.(?P<ending>lora_[AB]\.weight|[^.]+)")
 
 
 def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
@@ -35,9 +36,9 @@ def save_concept(concept: Concept, path: str | Path, dtype: torch.dtype = torch.
         _EMBEDDINGS[part]: own for part, own in concept.token_embeddings.items()
     }
     for part, changes in concept.changes.items():
-        for name, pair in changes.items():
-            tensors[f"{stored_name(part, name)}.lora_A.weight"] = pair.down
-            tensors[f"{stored_name(part, name)}.lora_B.weight"] = pair.up
+        for name, change in changes.items():
+            for ending, tensor in change.tensors.items():
+                tensors[f"{stored_name(part, name)}.{ending}"] = tensor
     if concept.residual is not None:
         tensors[RESIDUAL] = concept.residual
     metadata = {
@@ -99,9 +100,9 @@ def load_concept(path: Path) -> Concept:
             trigger_words=metadata["trigger_words"],
             class_word=metadata["class_word"],
             scale=_finite(metadata["scale"]),
-            unet=_pairs(tensors, Part.UNET, path),
-            text_encoder=_pairs(tensors, Part.TEXT_ENCODER, path),
-            text_encoder_2=_pairs(tensors, Part.TEXT_ENCODER_2, path),
+            unet=_changes(tensors, Part.UNET, path),
+            text_encoder=_changes(tensors, Part.TEXT_ENCODER, path),
+            text_encoder_2=_changes(tensors, Part.TEXT_ENCODER_2, path),
             base_name=metadata["base_name"],
             architecture=metadata["base_architecture"],
             weights=metadata["base_weights"],
@@ -135,21 +136,20 @@ def _token_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _pairs(tensors: dict[str, Tensor], part: Part, path: Path) -> dict[str, LowRank]:
+def _changes(tensors: dict[str, Tensor], part: Part, path: Path) -> dict[str, MapChange]:
     prefix = f"{part}."
-    sides: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if not name.startswith(prefix):
             continue
-        match = _PAIR.fullmatch(name.removeprefix(prefix))
+        match = _TENSOR.fullmatch(name.removeprefix(prefix))
         if match is None:
             raise InputError(f"{path}: unknown tensor {name}")
-        sides.setdefault(path_of(match["path"]), {})[match["side"]] = tensor
-    for name, pair in sides.items():
-        if (
-            set(pair) != {"A", "B"}
-            or not pair["A"].ndim == pair["B"].ndim == 2
-            or pair["A"].shape[0] != pair["B"].shape[1]
-        ):
-            raise InputError(f"{path}: {prefix}{name} is not a matching pair of lora_A and lora_B")
-    return {name: LowRank(pair["A"], pair["B"]) for name, pair in sides.items()}
+        found.setdefault(path_of(match["path"]), {})[match["ending"]] = tensor
+    changes = {}
+    for name, own in found.items():
+        try:
+            changes[name] = change_of(own)
+        except NoChange as error:
+            raise InputError(f"{path}: {prefix}{name} {error}") from error
+    return changes

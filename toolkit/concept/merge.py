@@ -6,13 +6,15 @@ import torch
 
 from toolkit.backbones import Part
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange, together
 from toolkit.concept.concept import Concept
 
 
 def merged(concepts: Sequence[Concept], weights: Sequence[float]) -> Concept:
-    """One concept with all tokens of `concepts`, and the weighted sum of their low-rank changes.
+    """One concept with all tokens of `concepts`, and the weighted sum of their changes.
 
-    A sum of products of ranks r and s is one product of rank r + s, so nothing is lost. A concept
+    A sum of products of ranks r and s is one product of rank r + s, so nothing is lost; changes of
+    other kinds stand beside each other, each as it is on the base alone. A concept
     of weight 0 lends its tokens only.
     """
     called = [concept.token_embeddings for concept in concepts if concept.token_names]
@@ -32,13 +34,18 @@ def merged(concepts: Sequence[Concept], weights: Sequence[float]) -> Concept:
     ).with_changes(changes)
 
 
-def _sum(parts: Sequence[tuple[Mapping[str, LowRank], float]]) -> dict[str, LowRank]:
+def _sum(parts: Sequence[tuple[Mapping[str, MapChange], float]]) -> dict[str, MapChange]:
     paths = dict.fromkeys(path for changes, _ in parts for path in changes)
-    summed = {}
+    summed: dict[str, MapChange] = {}
     for path in paths:
-        pairs = [changes[path].scaled(w) for changes, w in parts if path in changes]
-        summed[path] = LowRank(
-            down=torch.cat([pair.down.float() for pair in pairs], dim=0),
-            up=torch.cat([pair.up.float() for pair in pairs], dim=1),
-        )
+        changes = [own[path].scaled(weight) for own, weight in parts if path in own]
+        pairs = [change for change in changes if isinstance(change, LowRank)]
+        others = [change for change in changes if not isinstance(change, LowRank)]
+        whole = [
+            LowRank(
+                down=torch.cat([pair.down.float() for pair in pairs], dim=0),
+                up=torch.cat([pair.up.float() for pair in pairs], dim=1),
+            )
+        ] * bool(pairs)
+        summed[path] = together([*whole, *others])
     return summed

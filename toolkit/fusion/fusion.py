@@ -14,10 +14,12 @@ from torch import Tensor
 
 from toolkit.backbones import Base, Part
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.backbones.unet.linear_inputs import input_name, reads_text
 from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 from toolkit.config.schema import FusionConfig, FusionScheduler
+from toolkit.errors import InputError
 from toolkit.fusion.evidence import See, cross_evidence, picture_evidence, text_evidence
 from toolkit.fusion.prompts import shown
 from toolkit.fusion.solver import SOLVERS
@@ -77,11 +79,12 @@ def fuse(
 
     size: width and height in pixels of the pictures that show the concepts. store: what an earlier
     run of the same fusion left there is taken from it.
-    Raises InputError for a concept that does not fit the base or that nothing calls, RunError when
-    a picture stops being finite.
+    Raises InputError for a concept that does not fit the base, that changes more than weights of
+    linear maps, or that nothing calls, RunError when a picture stops being finite.
     """
     for concept in concepts:
         concept.check_fits(base)
+        _check_linear(base, concept)
         shown(base, concept)
     run = _Run(base, concepts, settings, store, advance)
     text = run.text()
@@ -96,6 +99,18 @@ def fuse(
         architecture=base.architecture,
         weights=base.weights,
     )
+
+
+def _check_linear(base: Base, concept: Concept) -> None:
+    for part, changes in concept.changes.items():
+        linear = base.map_weights(part) if changes else {}
+        for path, change in changes.items():
+            own = linear.get(path)
+            if own is None or change.to(own.device, torch.float32).bias(own[:, 0]) is not None:
+                raise InputError(
+                    f"concept {concept.name} changes {path}, and a fusion holds no more than the "
+                    "weights of linear maps: compose it by method=balanced, or as background"
+                )
 
 
 @dataclass(frozen=True)
@@ -200,12 +215,12 @@ class _Run:
         return changes
 
 
-def own_weight(weight: Tensor, concept: Concept, change: LowRank | None) -> Tensor:
+def own_weight(weight: Tensor, concept: Concept, change: MapChange | None) -> Tensor:
     """(out, in) float32: the base's `weight` as `concept` changes it."""
     if change is None:
         return weight
-    change = change.scaled(concept.scale).to(weight.device, torch.float32)
-    return weight + change.up @ change.down
+    own = change.scaled(concept.scale).to(weight.device, torch.float32).weight(weight)
+    return weight if own is None else weight + own
 
 
 def low_rank(difference: Tensor) -> LowRank:

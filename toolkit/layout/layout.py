@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from toolkit.errors import InputError, shortened, within
+from toolkit.layout.strength import Strength
 from toolkit.names import check_characters, check_name
 
 LARGEST_SIDE = 16384
@@ -30,7 +31,7 @@ class Region:
         loras/rex.safetensors.
     prompt: what is in the region; <concept> stands for the concept's tokens.
     negative_prompt: None takes the layout's.
-    strength: scale of the concept's LoRA here.
+    strength: scale of the concept's LoRA here, or how that changes over the steps.
     guidance_scale: of classifier-free guidance in the region; None takes the picture's.
     mask: a grey image over the whole canvas, white inside. polygon: its corners in their order.
     feather: how far inside its edge the region begins to act fully, as a fraction of the canvas's
@@ -45,7 +46,7 @@ class Region:
         None
     )
     negative_prompt: str | None = None
-    strength: float = 1.0
+    strength: Annotated[Strength, "a number, or {start: 1.0, end: 0.5, points: [[0.3, 0.8]]}"] = 1.0
     guidance_scale: float | None = None
     mask: Path | None = None
     polygon: Annotated[tuple[Point, ...], "a list of points, [[x, y], [x, y], ...]"] = ()
@@ -59,7 +60,7 @@ class Region:
             check_characters("negative_prompt", self.negative_prompt or "")
         with within("concept"):
             _check_callable("concept", self.concept)
-        if not math.isfinite(self.strength):
+        if isinstance(self.strength, float | int) and not math.isfinite(self.strength):
             raise InputError(f"strength {self.strength}: must be finite", "strength")
         self._check_place()
         if not names_concept(self.prompt, self.concept):

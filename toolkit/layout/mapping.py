@@ -5,6 +5,7 @@ from typing import Any
 
 from toolkit.errors import within
 from toolkit.layout.layout import Layout, Region
+from toolkit.layout.strength import Strength, StrengthSchedule
 from toolkit.text.dataclass_values import read_dataclass
 
 
@@ -45,6 +46,13 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
     } | ({"conditions": conditions} if conditions else {})
 
 
+def _strength_to_value(strength: Strength) -> float | dict[str, Any]:
+    if not isinstance(strength, StrengthSchedule):
+        return strength
+    points = [list(point) for point in strength.points]
+    return {"start": strength.start, "end": strength.end} | ({"points": points} if points else {})
+
+
 def _region_to_mapping(region: Region) -> dict[str, Any]:
     place: dict[str, Any] = {}
     if region.box:
@@ -58,7 +66,7 @@ def _region_to_mapping(region: Region) -> dict[str, Any]:
             "concept": region.concept,
             "prompt": region.prompt,
             "negative_prompt": region.negative_prompt,
-            "strength": region.strength,
+            "strength": _strength_to_value(region.strength),
         }
         | place
         | ({} if region.guidance_scale is None else {"guidance_scale": region.guidance_scale})

@@ -177,7 +177,7 @@ def _job(
     method.check(layout)
     named = _by_name(layout, concepts)
     exemplars = exemplars_of(layout, method, lambda name: named[name].images)
-    for remark in check(layout, base, named, method.recipe):
+    for remark in check(layout, base, named, method):
         log.warning("layout %s: %s", layout.name, remark)
     return _Job(method, method.prepare(base, layout, named), settings, exemplars)
 

@@ -5,32 +5,58 @@ from itertools import combinations, product
 
 from toolkit.backbones import Backbone
 from toolkit.backbones.memory import check_memory
+from toolkit.backbones.unet.left_out import carries_more
 from toolkit.concept import Concept
 from toolkit.layout.areas import areas_of, cells_of_areas
 from toolkit.layout.cells import Cells
 from toolkit.layout.layout import Layout, Region
+from toolkit.methods.method import Method
 from toolkit.methods.prompts import check_tokens_differ, remarks_on
 from toolkit.methods.reading import own_prompts
+from toolkit.text.wording import counted, listed
 
 
 def check(
-    layout: Layout, base: Backbone, concepts: Mapping[str, Concept], recipe: str
+    layout: Layout, base: Backbone, concepts: Mapping[str, Concept], method: Method
 ) -> list[str]:
     """What is odd about a layout, such as regions closer than a cell, in a line each.
 
-    recipe: of the concepts that the method draws.
     Raises InputError for one that this base cannot make.
     """
     base.check_layout(layout)
     check_memory(f"layout {layout.name}", base, layout.width, layout.height)
     for name in layout.concepts:
-        concepts[name].check_recipe(recipe)
+        concepts[name].check_recipe(method.recipe)
         concepts[name].check_fits(base)
     check_tokens_differ(layout, concepts)
     canvas, regions = own_prompts(layout, concepts)
     for prompt in (canvas, *regions):
         base.check_prompt(prompt)
-    return remarks_on(layout, concepts) + _close_regions(layout, base)
+    return (
+        remarks_on(layout, concepts)
+        + _left_out(layout, concepts, method)
+        + _close_regions(layout, base)
+    )
+
+
+def _left_out(layout: Layout, concepts: Mapping[str, Concept], method: Method) -> list[str]:
+    """What of other programs' LoRAs the method leaves out in regions.
+
+    Not said of an ED-LoRA, which the published method was made for: it leaves out what that changes
+    of self-attention.
+    """
+    remarks = []
+    for name in dict.fromkeys(region.concept for region in layout.regions):
+        concept = concepts[name]
+        kinds = method.left_out(concept.unet)
+        if not kinds or (concept.token_names and not carries_more(concept.unet)):
+            continue
+        said = listed([f"{kind} ({counted(number, 'map')})" for kind, number in kinds.items()])
+        remarks.append(
+            f"what {name} changes of {said} is left out in regions: method=balanced takes all of "
+            "it, as method.self_attention_injection=true method.query_injection=true does"
+        )
+    return remarks
 
 
 def _close_regions(layout: Layout, base: Backbone) -> list[str]:

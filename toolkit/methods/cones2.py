@@ -48,7 +48,8 @@ class Cones2(Method):
         return [step for step in range(steps) for _ in range(2 if step < guided else 1)]
 
     def check(self, layout: "Layout") -> None:
-        """Raise InputError for regions that are more than boxes."""
+        """Raise InputError for regions that are more than boxes, and strengths that change."""
+        super().check(layout)
         check_boxes(layout, self.name)
 
     def passes(self, steps: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.methods.method import PlainMethod
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EmptyScene(PlainMethod):
     """The base alone draws the layout's prompt without its subjects."""
+
+    takes_schedules: ClassVar[bool] = True
 
     name: str = "empty_scene"
 

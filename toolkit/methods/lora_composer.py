@@ -1,9 +1,9 @@
 """LoRA-Composer: as released, as in its paper (arXiv 2403.11627), and beyond both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.errors import InputError
 from toolkit.methods.method import ADDED, Method, Process
@@ -41,6 +41,8 @@ class Decay(StrEnum):
 @dataclass(frozen=True)
 class LoraComposer(Method):
     """Switches and constants; the defaults are the released sampler's."""
+
+    takes_schedules: ClassVar[bool] = True
 
     name: str = "lora_composer"
 
@@ -149,6 +151,12 @@ class LoraComposer(Method):
             word_bias=self.word_bias,
             subject_bias=self.subject_bias,
         )
+
+    def left_out(self, paths: Iterable[str]) -> dict[str, int]:
+        """What the published method leaves out: self-attention, queries, and all but attention."""
+        from toolkit.backbones.unet.left_out import left_out
+
+        return left_out(paths, self.regional)
 
     def prepare(
         self, base: "Backbone", layout: "Layout", concepts: "Mapping[str, Concept]"

@@ -6,12 +6,14 @@ imported when the method begins.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from toolkit.concept.stored import ED_LORA
+from toolkit.errors import InputError
+from toolkit.layout.strength import StrengthSchedule
 
 ADDED = {"added": True}
 """Metadata of a key that came later: at its default, a picture's record is without it.
@@ -69,6 +71,8 @@ class Method(ABC):
     """How its concepts are trained, as `toolkit train recipe=` has it."""
     finishes: ClassVar[bool] = False
     """Whether `finish` does something, for which it is shown an image of each concept."""
+    takes_schedules: ClassVar[bool] = False
+    """Whether strengths may change over the steps: it follows them, or has no use for any."""
     not_in_name: ClassVar[frozenset[str]] = frozenset()
     """Keys that do not change what results are called."""
 
@@ -84,7 +88,22 @@ class Method(ABC):
 
     def check(self, layout: "Layout") -> None:
         """Raise InputError for what is wrong and can be told without torch."""
-        return
+        if self.takes_schedules:
+            return
+        for number, region in enumerate(layout.regions):
+            if isinstance(region.strength, StrengthSchedule):
+                raise InputError(
+                    f"layout {layout.name}, region {number + 1}: method={self.name} has one "
+                    "strength for all steps, and this region a schedule: give a number",
+                    f"regions[{number}].strength",
+                )
+
+    def left_out(self, paths: Iterable[str]) -> dict[str, int]:
+        """How many of a concept's maps, at these paths of the base, do not act inside regions.
+
+        By their kinds, in words.
+        """
+        return {}
 
     def reads(self, layout: "Layout", exemplars: "Mapping[str, Path]") -> tuple[str, ...]:
         """Files and folders that a picture depends on besides concepts and conditions."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.methods.method import PlainMethod
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PromptOnly(PlainMethod):
     """The base alone, with class words."""
+
+    takes_schedules: ClassVar[bool] = True
 
     name: str = "prompt_only"
 

@@ -9,6 +9,7 @@ from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 from toolkit.concept.stored import CONES2
 from toolkit.layout.layout import Layout
+from toolkit.layout.strength import largest
 from toolkit.methods.prompts import (
     canvas_prompt,
     described,
@@ -101,7 +102,7 @@ def with_subjects(layout: Layout, concepts: Mapping[str, Concept]) -> Prompt:
         earlier = sum(subject.word == word for subject in subjects)
         if region is not None and mentions_of(word, text) <= earlier:
             text = f"{text}, {described(region.prompt, own)}"
-        strength = 1.0 if region is None else region.strength
+        strength = 1.0 if region is None else largest(region.strength)
         subjects.append(Subject(word, strength * residual.float(), region))
     return Prompt(text, layout.negative_prompt, subjects=tuple(subjects))
 
@@ -149,5 +150,5 @@ def one_by_one(
 
 def _strength(layout: Layout, name: str) -> float:
     """The largest strength at which the layout uses a concept; a background's is 1."""
-    own = [region.strength for region in layout.regions if region.concept == name]
+    own = [largest(region.strength) for region in layout.regions if region.concept == name]
     return max([*own, 1.0] if name == layout.background else own)

@@ -90,6 +90,7 @@ class Refining:
 
         Raises RunError when the updates have widened the latents of one beyond DESTROYED.
         """
+        self._strengthen(number)
         if self.regional.isolation and self.method.is_released_at(number, self.steps):
             self._attend(replace(self.regional, isolation=False))
         active = tuple(index for index, pace in enumerate(self.paces) if not pace.is_over)
@@ -129,6 +130,14 @@ class Refining:
         self.regional = regional
         self.passes = self.base.passes(self.conditionings, regional, self.grouped)
         self.scale = scales_of(self.base, self.conditionings, self.guidance_scale)
+
+    def _strengthen(self, number: int) -> None:
+        """Let concepts act as strongly as they are to at a step, where that changes."""
+        if number and any(each.varies for each in self.conditionings):
+            share = number / max(self.steps - 1, 1)
+            now = {id(each): each.at(share) for each in self.conditionings}
+            self.conditionings = [now[id(each)] for each in self.conditionings]
+            self._attend(self.regional)
 
     def _outline(self, found: Mapping[int, Guidance]) -> None:
         """Give regions their subjects' outlines, in pictures whose last update `found` is."""

@@ -148,7 +148,7 @@ def _check_keys(
 def _read(value: Any, annotation: Any, asked: _Asked) -> Any:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    wanted = without_none(annotation)
+    wanted = without_none(_alternative(annotation, value))
     if value is None and wanted is not annotation:
         return None
     if is_dataclass(wanted) and isinstance(wanted, type):
@@ -175,6 +175,19 @@ def _read(value: Any, annotation: Any, asked: _Asked) -> Any:
     if wanted is str and isinstance(value, int | float):
         raise asked.error(value, "text: write it in quotes")
     raise asked.error(value)
+
+
+def _alternative(annotation: Any, value: object) -> Any:
+    """Of a plain type or a dataclass the one that `value` is meant as; any other type as it is."""
+    parts = (
+        get_args(annotation) if get_origin(annotation) in (types.UnionType, typing.Union) else ()
+    )
+    classes = [part for part in parts if is_dataclass(part)]
+    if len(parts) == 2 and len(classes) == 1 and type(None) not in parts:
+        (other,) = (part for part in parts if part is not classes[0])
+        given = isinstance(value, (Mapping, classes[0]))  # type: ignore[arg-type]
+        return classes[0] if given else other
+    return annotation
 
 
 def _read_list(value: Any, items: tuple[Any, ...], asked: _Asked) -> tuple[Any, ...]:

@@ -64,8 +64,8 @@ class Maker:
         """
         asked = _asked(order)
         with self._tokenising:
-            recipe = order.compose_config.method.recipe
-            return check(order.drawn, self.base, self._concepts(asked), recipe)
+            method = order.compose_config.method
+            return check(order.drawn, self.base, self._concepts(asked), method)
 
     def compose(
         self, order: Order, tell: Callable[[Event], None], stopped: Callable[[], bool]
@@ -79,7 +79,7 @@ class Maker:
         make_fusions(config, asked.usable)
         concepts = self._concepts(asked)
         with self._tokenising:
-            check(order.drawn, self.base, concepts, config.method.recipe)
+            check(order.drawn, self.base, concepts, config.method)
         folder = composition_folder(config)
         items = [Item(order.drawn, seed) for seed in config.seeds]
         writer = self._writer(asked, config, folder)

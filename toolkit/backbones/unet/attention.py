@@ -148,12 +148,7 @@ def _injected(
     if inputs.weights is not None:
         mean = (hidden.unflatten(1, (depth, -1)) * inputs.weights).sum(dim=1)
     output: Tensor = attention.to_out[0](mean)
-    if inputs.output is None:
-        return output
-    inner = inputs.output.inner(hidden)
-    if depth > 1:
-        inner = inner.unflatten(1, (depth, -1)).sum(dim=1)
-    return inputs.output.outer(output, inner)
+    return output if inputs.output is None else inputs.output.added(output, hidden, depth)
 
 
 def _regional_maps(query: Tensor, inputs: "CrossInputs", scale: float) -> Tensor:
@@ -176,6 +171,8 @@ def _projected(
             inner = inner * inputs.qkv.weights
         for name, (ranks, change) in inputs.qkv.parts.items():
             projected[name] = change.outer(projected[name], inner[..., ranks])
+    for name, other in inputs.others.items():
+        projected[name] = other.added(projected[name], hidden_states)
     query, key, value = (_split_heads(part, attention.heads) for part in projected.values())
     return query, key, value
 

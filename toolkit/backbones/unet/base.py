@@ -22,8 +22,10 @@ from toolkit.backbones import protocol
 from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.injection import injected, injected_halves, learned, start_from
-from toolkit.backbones.low_rank import LowRank, changes_applied, linear_maps, side_by_side
+from toolkit.backbones.low_rank import LowRank, linear_maps
+from toolkit.backbones.map_change import MapChange, maps_of, shapes_in
 from toolkit.backbones.pass_count import PassCount
+from toolkit.backbones.placed import changes_applied, placed, ready
 from toolkit.backbones.prompts import Prompt, Regional
 from toolkit.backbones.sizes import Sizes
 from toolkit.backbones.trained import Place, TrainedMap
@@ -136,10 +138,10 @@ class Base:
         return torch.compile(self.unet, fullgraph=True) if self.compiled else self.unet
 
     @cached_property
-    def linears(self) -> Mapping[str, nn.Module]:
-        """The U-Net's linear maps by path."""
+    def maps(self) -> Mapping[str, nn.Module]:
+        """The U-Net's maps that concepts may change, by path."""
         with self.lock:
-            return linear_maps(self.unet)
+            return maps_of(self.unet)
 
     @property
     def parts(self) -> dict[Part, nn.Module]:
@@ -225,6 +227,11 @@ class Base:
         ]
 
     @property
+    def levels(self) -> int:
+        """Of the U-Net, each half as high and wide as the one before."""
+        return len(self.unet.config.block_out_channels)
+
+    @property
     def family(self) -> str:
         """Which family it is of, in words."""
         if self.text_encoder_2 is not None:
@@ -249,7 +256,7 @@ class Base:
     def sizes(self) -> Sizes:
         """What canvases it can make."""
         vae = None if self.vae is None else len(self.vae.config.block_out_channels)
-        return sizes_of(len(self.unet.config.block_out_channels), vae, self.guidance_downscale)
+        return sizes_of(self.levels, vae, self.guidance_downscale)
 
     @property
     def pixels_per_latent(self) -> int:
@@ -337,6 +344,11 @@ class Base:
         with self.lock:  # a training that goes on meanwhile has other modules in their places
             maps = linear_maps(self.parts[part]) if part in self.parts else {}
         return {path: (map_.weight.shape[0], map_.weight.shape[1]) for path, map_ in maps.items()}
+
+    def weight_shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
+        """The shape of the weight of each map of a part that a concept may change, by its path."""
+        with self.lock:
+            return shapes_in(maps_of(self.parts[part])) if part in self.parts else {}
 
     def bytes_of_picture(self, width: int, height: int) -> int:
         """What one more picture in a batch takes, in bytes: an estimate."""
@@ -427,20 +439,23 @@ class Base:
 
     @contextmanager
     def changed(
-        self, part: Part, changes: Mapping[str, LowRank], scale: float = 1.0
+        self, part: Part, changes: Mapping[str, MapChange], scale: float = 1.0
     ) -> Iterator[None]:
-        """Let low-rank changes act on all that goes through a part, for the length of the block."""
-        place = (self.device, self.dtype)
-        whole = {
-            path: side_by_side([change.scaled(scale).to(*place)], None)
-            for path, change in changes.items()
-        }
-        with self.lock, changes_applied(linear_maps(self.parts[part]), whole):
-            yield
+        """Let changes act on all that goes through a part, for the length of the block."""
+        with self.lock:
+            maps = maps_of(self.parts[part])
+            whole = {
+                path: placed(
+                    [ready(change.scaled(scale), maps[path], self.dtype)], None, maps[path]
+                )
+                for path, change in changes.items()
+            }
+            with changes_applied(maps, whole):
+                yield
 
     @contextmanager
-    def changed_text(self, changes: Mapping[Part, Mapping[str, LowRank]]) -> Iterator[None]:
-        """Let low-rank changes act on all that goes through the text encoders, for the block."""
+    def changed_text(self, changes: Mapping[Part, Mapping[str, MapChange]]) -> Iterator[None]:
+        """Let changes act on all that goes through the text encoders, for the block."""
         with ExitStack() as stack:
             for part, own in changes.items():
                 stack.enter_context(self.changed(part, own))
@@ -492,7 +507,9 @@ class Base:
         """A copy of what the injected LoRA has learned, by part and path of the map."""
         return {part: learned(network) for part, network in self.parts.items()}
 
-    def start_from(self, changes: Mapping[Part, Mapping[str, LowRank]], scale: float = 1.0) -> None:
+    def start_from(
+        self, changes: Mapping[Part, Mapping[str, MapChange]], scale: float = 1.0
+    ) -> None:
         """Start the injected LoRA from `changes`, by part and path; other maps from no change.
 
         Raises InputError when one fits no injected map.

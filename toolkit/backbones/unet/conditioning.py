@@ -1,12 +1,14 @@
 """Everything a layout's passes need that depends on neither the latents nor the timestep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from toolkit.backbones.low_rank import LowRank, linear_maps, side_by_side
+from toolkit.backbones.map_change import MapChange
+from toolkit.backbones.placed import placed, ready
 from toolkit.backbones.prompts import Prompt
 from toolkit.backbones.protocol import EncodedRegion
 from toolkit.backbones.unet.base import Base
@@ -24,9 +26,14 @@ from toolkit.backbones.unet.subjects import subject_places, with_residuals
 from toolkit.errors import InputError, shortened
 from toolkit.layout.areas import Area, area_of
 from toolkit.layout.layout import Layout
+from toolkit.layout.strength import StrengthSchedule, strength_at
 
 NEGATIVE, POSITIVE = 0, 1
 """The two sides of classifier-free guidance, in the order in which a pass has them."""
+
+
+Projected = tuple[tuple[Mapping[str, MapChange], ...], Mapping[str, Tensor], Mapping[str, Tensor]]
+"""Changes, keys and values of a `Conditioning`."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Conditioning:
     keys, values: by path of the cross-attention layer, (sides, heads, places, width of a head): the
         places of the canvas's prompt, then those of each region's in the layout's order.
     window: the places of one prompt.
-    changes: what the canvas's concept, and then each region's, changes of the U-Net's linear maps,
-        by path, with their strength; empty without a concept.
+    changes: what the canvas's concept, and then each region's, changes of the U-Net's maps, by
+        path, with their strength; empty without a concept.
     subjects: where the canvas's prompt has the regions' class words.
     controls: what the layout's image conditions add.
     steered: the words of the canvas's prompt that layout guidance draws to a region.
@@ -51,11 +58,25 @@ class Conditioning:
     keys: Mapping[str, Tensor]
     values: Mapping[str, Tensor]
     window: int
-    changes: tuple[Mapping[str, LowRank], ...]
+    changes: tuple[Mapping[str, MapChange], ...]
     subjects: tuple[int, ...]
     controls: Controls = Controls()
     steered: tuple[EncodedRegion, ...] = ()
     added: Mapping[str, Tensor] = field(default_factory=dict)
+    project: Callable[[float], Projected] | None = None
+    """What makes the changes, keys and values of a share of the steps; None where all are alike."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether some concept's strength changes over the steps."""
+        return self.project is not None
+
+    def at(self, share: float) -> "Conditioning":
+        """The same as it is when this share of the steps is over, from 0 to 1."""
+        if self.project is None:
+            return self
+        changes, keys, values = self.project(share)
+        return replace(self, changes=changes, keys=keys, values=values)
 
     def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
         """The same, with its regions in other parts of the canvas."""
@@ -87,9 +108,8 @@ def condition(
     encoded = encode_prompts(base, prompts)
     called = subject_places(canvas, encoded[0].tokens, base)
     encoded[0] = with_residuals(encoded[0], canvas, called)
-    changes = tuple(_changes(base, prompt) for prompt in prompts)
-    with base.lock:
-        keys, values = _project(base, encoded, changes)
+    project = partial(_at, base, prompts, encoded)
+    changes, keys, values = project(0.0)
     tokens = [one.tokens for one in encoded]
     added = added_conditions(encoded[0].pooled, [Framing.whole(layout.width, layout.height)] * 2)
     return Conditioning(
@@ -114,25 +134,35 @@ def condition(
             if subject.region is not None
         ),
         added=added,
+        project=project if any(isinstance(p.strength, StrengthSchedule) for p in prompts) else None,
     )
 
 
-def _changes(base: Base, prompt: Prompt) -> dict[str, LowRank]:
+@torch.no_grad()
+def _at(
+    base: Base, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], share: float
+) -> Projected:
+    """What depends on the concepts' strengths, when this share of the steps is over."""
+    changes = tuple(_changes(base, prompt, share) for prompt in prompts)
+    with base.lock:
+        return changes, *_project(base, encoded, changes)
+
+
+def _changes(base: Base, prompt: Prompt, share: float) -> dict[str, MapChange]:
     change = prompt.change
     if change is None:
         return {}
-    factor = change.scale * prompt.strength
+    factor = change.scale * strength_at(prompt.strength, share)
     return {
-        path: pair.scaled(factor).to(base.device, base.dtype)
-        for path, pair in change.changes[Part.UNET].items()
+        path: ready(own.scaled(factor), base.maps[path], base.dtype)
+        for path, own in change.changes[Part.UNET].items()
     }
 
 
 def _project(
-    base: Base, encoded: Sequence[EncodedPrompt], changes: Sequence[Mapping[str, LowRank]]
+    base: Base, encoded: Sequence[EncodedPrompt], changes: Sequence[Mapping[str, MapChange]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Keys and values by cross-attention layer, (sides, heads, prompts * places, width)."""
-    linears = linear_maps(base.unet)
     acts = torch.eye(len(encoded), device=base.device).repeat(2, 1)[:, None]
     texts = torch.stack(
         [one.negative for one in encoded] + [one.positive for one in encoded]
@@ -142,10 +172,11 @@ def _project(
         for into, name in zip(projected, ("to_k", "to_v"), strict=True):
             path = f"{layer.cross_attention}.{name}"
             text = texts[:, layer.transformer]
-            row: Tensor = linears[path](text)
+            row: Tensor = base.maps[path](text)
             if any(path in by_path for by_path in changes):
-                pairs = [by_path.get(path) for by_path in changes]
-                row = side_by_side(pairs, None if len(encoded) == 1 else acts).added(row, text)
+                own = [by_path.get(path) for by_path in changes]
+                weights = None if len(encoded) == 1 else acts
+                row = placed(own, weights, base.maps[path]).added(row, text)
             heads = row.unflatten(-1, (layer.heads, -1)).unflatten(0, (2, -1))
             into[layer.cross_attention] = heads.permute(0, 3, 1, 2, 4).flatten(2, 3)
     return projected

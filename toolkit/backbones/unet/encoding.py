@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolkit.backbones.low_rank import changes_applied, linear_maps, side_by_side
+from toolkit.backbones.map_change import maps_of
+from toolkit.backbones.placed import changes_applied, placed, ready
 from toolkit.backbones.prompts import Change, Prompt
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.text import TextReader, TokenisedPrompt, embeddings_put, tokenise
 from toolkit.errors import InputError, shortened
+from toolkit.layout.strength import largest
 
 
 @dataclass(frozen=True)
@@ -131,26 +133,35 @@ def _read(
     base: Base, reader: TextReader, prompts: Sequence[Prompt], rows: Sequence[_Row]
 ) -> tuple[Tensor, Tensor | None]:
     """(rows, places, width), and the pooled (rows, width) if any, in the base's type."""
+    with base.lock, base.at_hand(reader.part):
+        return _read_at_hand(base, reader, prompts, rows)
+
+
+def _read_at_hand(
+    base: Base, reader: TextReader, prompts: Sequence[Prompt], rows: Sequence[_Row]
+) -> tuple[Tensor, Tensor | None]:
     by_prompt = [
-        (p.change.changes.get(reader.part, {}), p.change.scale * p.strength) if p.change
+        (p.change.changes.get(reader.part, {}), p.change.scale * largest(p.strength)) if p.change
         else ({}, 0.0)
         for p in prompts
     ]  # fmt: skip
     acts = torch.zeros(len(rows), 1, len(prompts), device=base.device)
     acts[torch.arange(len(rows)), 0, [row.owner for row in rows]] = 1
-    place = (base.device, reader.network.dtype)
     changes = {}
-    for path in dict.fromkeys(path for pairs, _ in by_prompt for path in pairs):
-        pairs = [
-            changed[path].scaled(scale).to(*place) if path in changed else None
+    paths = dict.fromkeys(path for own, _ in by_prompt for path in own)
+    if paths:
+        maps = maps_of(reader.network)
+    for path in paths:
+        own = [
+            ready(changed[path].scaled(scale), maps[path], reader.network.dtype)
+            if path in changed
+            else None
             for changed, scale in by_prompt
         ]
-        changes[path] = side_by_side(pairs, None if len(prompts) == 1 else acts)
+        changes[path] = placed(own, None if len(prompts) == 1 else acts, maps[path])
     tokens = [row.tokens for row in rows]
     with (
-        base.lock,
-        base.at_hand(reader.part),
-        changes_applied(linear_maps(reader.network), changes),
+        changes_applied(maps if changes else {}, changes),
         _own_embeddings(reader, prompts, rows),
     ):
         said, pooled = reader.read(reader.ids(tokens), [own.end for own in tokens])

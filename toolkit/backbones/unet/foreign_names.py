@@ -1,11 +1,10 @@
 """Which map of a base other programs mean: kohya's, ComfyUI's, PEFT's, and older diffusers'."""
 
-import re
 from collections.abc import Mapping
 
 from torch import nn
 
-from toolkit.backbones.low_rank import linear_maps
+from toolkit.backbones.map_change import maps_of
 from toolkit.backbones.unet.names import Part, path_of
 from toolkit.backbones.unet.numbered import named
 from toolkit.errors import InputError
@@ -19,26 +18,16 @@ _KOHYA = (
 _COMFY = "diffusion_model."  # its name for the U-Net
 _OLDER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
-# Stable Diffusion's first code names its blocks by their number in one list.
-_NUMBERED_CONVOLUTION = re.compile(
-    r"(input|output)_blocks_\d+_\d_(in_layers|out_layers|skip|conv|op)|middle_block_[02]_"
-)
-
 
 class ForeignNames:
     """The maps of a base, by any name that a program gives them."""
 
     def __init__(self, networks: Mapping[Part, nn.Module]) -> None:
         """Know the maps of a base's networks."""
-        self._paths = {part: set(linear_maps(network)) for part, network in networks.items()}
+        self._paths = {part: set(maps_of(network)) for part, network in networks.items()}
         self._flat = {
             part: {path.replace(".", "_"): path for path in paths}
             for part, paths in self._paths.items()
-        }
-        self._convolutions = {
-            name.replace(".", "_")
-            for name, module in networks[Part.UNET].named_modules()
-            if isinstance(module, nn.Conv2d) and name not in self._paths[Part.UNET]
         }
 
     def find(self, module: str) -> tuple[Part, str] | None:
@@ -65,12 +54,6 @@ class ForeignNames:
             parts = " or ".join(found)
             raise InputError(f"{module} does not say which network it is of: put {parts} before it")
         return next(iter(found.items()), None)
-
-    def is_convolution(self, module: str) -> bool:
-        """Whether `module` means one of the U-Net's convolutions, which see more than one place."""
-        flat = module.replace(".", "_")
-        numbered = _NUMBERED_CONVOLUTION.search(flat) is not None
-        return numbered or flat.removeprefix("lora_unet_") in self._convolutions
 
 
 def _spellings(module: str, part: Part) -> list[str]:

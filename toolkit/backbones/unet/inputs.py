@@ -8,11 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolkit.backbones.low_rank import SideBySide
-from toolkit.backbones.unet.acting import change_of
+from toolkit.backbones.placed import Placed, Several
+from toolkit.backbones.unet.acting import acts_beyond_attention, change_of
 from toolkit.backbones.unet.hearing import prompts_of_cells, word_weights
+from toolkit.backbones.unet.names import hears_timestep, is_of_transformers
 from toolkit.backbones.unet.rows import Batch
 from toolkit.backbones.unet.seeing import IsolatedRows, isolated_rows, isolating_bias
 from toolkit.backbones.unet.sites import AttentionLayer, map_size_of
+from toolkit.backbones.unet.timing import TimestepInputs, timestep_inputs
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,16 @@ class Joint:
 class SelfInputs:
     """What one self-attention layer is given.
 
-    qkv, output: changes of q, k, v and of the output, where there are any.
+    qkv, output: changes of q, k, v and of the output, where there are any. others: by the map's
+    name, changes of q, k and v that are not low-rank.
     isolated: for each layout of the batch, its rows and their concept region mask.
     biases: in layers whose probabilities are taken, for each layout the mask in another form:
     (cells, cells) scores to add.
     """
 
     qkv: Joint | None
-    output: SideBySide | None
+    others: Mapping[str, Several]
+    output: Placed | None
     isolated: tuple[IsolatedRows, ...]
     biases: tuple[Tensor | None, ...] | None = None
 
@@ -67,8 +72,8 @@ class CrossInputs:
     mask: Tensor | None
     depth: int
     weights: Tensor | None
-    query: SideBySide | None
-    output: SideBySide | None
+    query: Placed | None
+    output: Placed | None
     window: int
     regional: Tensor | None = None
     steering: Tensor | None = None
@@ -80,7 +85,9 @@ class PassInputs:
 
     self_attention: Mapping[str, SelfInputs]
     cross_attention: Mapping[str, CrossInputs]
-    outside_attention: Mapping[str, SideBySide]
+    outside_attention: Mapping[str, Placed]
+    timestep: TimestepInputs | None
+    """What is changed of how the timestep is heard; None where nothing is."""
     unused_text: Tensor
     """The text that diffusers' U-Net must be called with; our attention layers do not read it."""
     added: Mapping[str, Tensor]
@@ -100,9 +107,9 @@ def pass_inputs(batch: Batch) -> PassInputs:
         path for layout in batch.layouts for changes in layout.changes for path in changes
     )
     outside = {
-        path: change_of(batch, path, map_size_of(path, base.layers, batch.latent_size))
+        path: _outside_attention(batch, path)
         for path in paths
-        if not path.startswith(attention)
+        if not path.startswith(attention) and not hears_timestep(path)
     }
     rows = len(batch.sides) * len(batch.conditionings)
     sides = slice(batch.sides[0], batch.sides[-1] + 1)
@@ -114,6 +121,7 @@ def pass_inputs(batch: Batch) -> PassInputs:
         itself,
         cross,
         {path: change for path, change in outside.items() if change is not None},
+        timestep_inputs(batch, tuple(filter(hears_timestep, paths))),
         torch.zeros(
             rows,
             1,
@@ -125,9 +133,17 @@ def pass_inputs(batch: Batch) -> PassInputs:
     )
 
 
+def _outside_attention(batch: Batch, path: str) -> Placed | None:
+    """What is changed of a map beside attention."""
+    size = map_size_of(path, batch.base.levels, batch.latent_size)
+    if is_of_transformers(path):
+        return change_of(batch, path, size)
+    return change_of(batch, path, size, acts_beyond_attention(batch), only_where_changed=True)
+
+
 def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfInputs:
     size, path = layer.map_size(batch.latent_size), layer.self_attention
-    acts = batch.regional.injection and batch.regional.self_attention
+    acts = acts_beyond_attention(batch)
     changes = {
         name: change_of(batch, f"{path}.{name}", size, acts, only_where_changed=True)
         for name in ("to_q", "to_k", "to_v")
@@ -138,8 +154,14 @@ def _self_inputs(batch: Batch, layer: AttentionLayer, takes_maps: bool) -> SelfI
             ("biases", size, batch.closed),
             lambda: tuple(isolating_bias(batch, layout, size) for layout in batch.layouts),
         )
+    low_rank = {name: _low_rank(change) for name, change in changes.items()}
     return SelfInputs(
-        qkv=_joint({name: change for name, change in changes.items() if change is not None}),
+        qkv=_joint({name: change for name, change in low_rank.items() if change is not None}),
+        others={
+            name: Several(None, change.others)
+            for name, change in changes.items()
+            if isinstance(change, Several)
+        },
         output=change_of(batch, f"{path}.to_out.0", size, acts, only_where_changed=True),
         isolated=batch.once(
             ("isolated", size, batch.closed, batch.rows_key()), lambda: isolated_rows(batch, size)
@@ -189,6 +211,12 @@ def _of_rows(batch: Batch, parts: Sequence[Tensor]) -> Tensor:
     ]
     rows = batch.over_rows([part[sides] for part in padded])
     return rows.expand(len(batch.sides) * len(batch.conditionings), -1, -1, -1)
+
+
+def _low_rank(change: Placed | None) -> SideBySide | None:
+    if isinstance(change, Several):
+        return change.low_rank
+    return change if isinstance(change, SideBySide) else None
 
 
 def _joint(changes: Mapping[str, SideBySide]) -> Joint | None:

@@ -65,6 +65,17 @@ def is_convolution(path: str) -> bool:
     return path.endswith((".proj_in", ".proj_out"))
 
 
-def acts_in_places(part: Part, path: str) -> bool:
-    """Whether a change of a map can act inside a box: in the U-Net, those of its transformers."""
-    return part is not Part.UNET or ".attentions." in path
+def hears_timestep(path: str) -> bool:
+    """Whether a map of the U-Net is given the timestep, or the size of a picture, and no cells."""
+    return path.startswith(("time_embedding.", "add_embedding.")) or path.endswith(".time_emb_proj")
+
+
+_OF_TRANSFORMERS = re.compile(r".*\.(attn[12]\..+|ff\..+|proj_in|proj_out)")
+
+
+def is_of_transformers(path: str) -> bool:
+    """Whether a map of the U-Net is one of attention, feed-forward, or the projections around them.
+
+    Those are what the usual LoRAs change; formats that change other maps carry more than attention.
+    """
+    return _OF_TRANSFORMERS.fullmatch(path) is not None

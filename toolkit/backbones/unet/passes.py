@@ -1,13 +1,13 @@
 """Passes of the U-Net over a batch of pictures: a denoising pass, and one that gives maps."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolkit.backbones.low_rank import changes_applied
+from toolkit.backbones.placed import changes_applied
 from toolkit.backbones.prompts import Regional
 from toolkit.backbones.unet.attention import Composing, Maps, MapsComplete
 from toolkit.backbones.unet.base import Base
@@ -153,7 +153,8 @@ def _unet(
     outside = inputs.outside_attention
     with (
         base.lock,
-        changes_applied(base.linears if outside else {}, outside),
+        changes_applied(base.maps if outside else {}, outside),
+        nullcontext() if inputs.timestep is None else inputs.timestep.applied(base),
         computed_again(base.unet, again, outside),
     ):
         output: Tensor = denoiser(

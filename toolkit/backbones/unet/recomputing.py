@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from toolkit.backbones.low_rank import SideBySide, changes_applied
+from toolkit.backbones.placed import Placed, changes_applied
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.sites import transformer_of
 
@@ -48,13 +48,13 @@ def blocks_computed_again(base: Base, latent_size: tuple[int, int], rows: int) -
 
 @contextmanager
 def computed_again(
-    unet: nn.Module, blocks: Sequence[str], changes: Mapping[str, SideBySide]
+    unet: nn.Module, blocks: Sequence[str], changes: Mapping[str, Placed]
 ) -> Iterator[None]:
     """Let these blocks keep only what they are given, in a pass with gradients inside of this.
 
     Their backward pass does the same operations on the same numbers again, so gradients are the
     same to the bit. Until then nobody may change the network (`Passes.undisturbed`).
-    changes: by path, of linear maps beside attention; they act again then.
+    changes: by path, of maps beside attention; they act again then.
     """
     paths = {unet.get_submodule(path): path for path in blocks}
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from diffusers import UNet2DConditionModel
@@ -79,13 +78,23 @@ def transformer_of(path: str) -> str:
     return path.partition(".transformer_blocks")[0]
 
 
-def map_size_of(
-    path: str, layers: Sequence[AttentionLayer], latent_size: tuple[int, int]
-) -> tuple[int, int]:
-    """Rows and columns of the feature map that a linear map beside attention reads.
+def map_size_of(path: str, levels: int, latent_size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the feature map that a map of the U-Net gives.
 
-    path: of a map in a transformer block, or of a projection before or after one.
+    path: of any map but those of the timestep. levels: of the U-Net.
     """
-    blocks = {transformer_of(layer.name): layer for layer in layers}
-    block = transformer_of(path)
-    return blocks[block if block in blocks else path.rpartition(".")[0]].map_size(latent_size)
+    height, width = latent_size
+    downscale = 2 ** _level_of(path, levels)
+    return math.ceil(height / downscale), math.ceil(width / downscale)
+
+
+def _level_of(path: str, levels: int) -> int:
+    """How often what a map gives is halved."""
+    block, _, rest = path.partition(".")
+    if block == "mid_block":
+        return levels - 1
+    if block == "down_blocks":
+        return int(rest.partition(".")[0]) + (".downsamplers." in path)
+    if block == "up_blocks":
+        return levels - 1 - int(rest.partition(".")[0]) - (".upsamplers." in path)
+    return 0

@@ -54,7 +54,7 @@ def flat_tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The tensors by name, as floats.
 
     InputError when something else is among them, or values are not finite; whole numbers are taken
-    for `alpha` only.
+    for `alpha` and `on_input` only.
     """
     found = {}
     for name, tensor in content.items():
@@ -65,7 +65,9 @@ def flat_tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             )
         if not isinstance(tensor, Tensor):
             raise InputError(f"{path}: {name} is a {type(tensor).__name__}, not a tensor")
-        found[name] = finite(tensor, f"{path}: {name}", whole=name.endswith(".alpha"))
+        found[name] = finite(
+            tensor, f"{path}: {name}", whole=name.endswith((".alpha", ".on_input"))
+        )
     return found
 
 

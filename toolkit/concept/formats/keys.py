@@ -1,10 +1,10 @@
 """What one tensor of a LoRA file is, by its name."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from toolkit.backbones import Base, Part
-from toolkit.backbones.unet.names import acts_in_places
 from toolkit.errors import InputError
 
 
@@ -13,7 +13,7 @@ class Key:
     """What one tensor of a LoRA file is.
 
     path: of the changed map, as the base calls it.
-    role: `down`, `up` or `alpha`.
+    role: `down`, `up`, `mid`, `alpha`, `magnitude`, or what LyCORIS calls it, as `hada_w1_a`.
     """
 
     part: Part
@@ -27,55 +27,53 @@ class NoSuchMap(InputError):
 
 _ROLE = re.compile(
     r"(?P<module>.+?)(?:"
-    r"\.lora_(?P<ab>[AB])(?:\.[^.]+)?\.weight"
-    r"|[._]lora(?:_linear_layer)?[._](?P<side>down|up)\.weight"
-    r"|\.(?P<alpha>alpha))"
+    r"\.lora_(?P<ab>[AB])(?:\.[^.]+)?\.(?P<of>weight|bias)"
+    r"|[._]lora(?:_linear_layer)?[._](?P<side>down|up|mid)\.(?P<half>weight|bias)"
+    r"|\.lora_(?P<magnitude>magnitude_vector)(?:\.[^.]+)*"
+    r"|(?:\.base_layer)?\.(?P<bias>bias)"
+    r"|\.(?P<plain>alpha|dora_scale|diff|diff_b|w_norm|b_norm|on_input|ia3_l"
+    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))(?:\.default)?"
+    r"|\.(?P<factors>weight))"
 )
 _OTHER_METHODS = {
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "lora_mid": "LoCon with a core tensor",
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
     "oft_": "OFT",
-    ".diff": "full weight differences",
-    ".w_norm": "full weight differences",
-    ".on_input": "(IA)^3",
-    "ia3_l": "(IA)^3",
     "lora_E": "AdaLoRA",
     "vera_lambda": "VeRA",
     ".scalar": "LyCORIS with a trained scale",
-    ".bias": "LoRA that was trained with bias",
+    ".a1.weight": "GLoRA",
 }
+KINDS = "LoRA, LoCon, DoRA, LoHa, LoKr, (IA)^3 and full differences"
+"""The kinds of changes that can be read, in words."""
 
 
 class KeyReader:
     """Finds the map of a base that a key of a LoRA file means."""
 
-    def __init__(self, base: Base) -> None:
-        """Know the maps that `base` has."""
+    def __init__(self, base: Base, keys: Collection[str]) -> None:
+        """Know the maps that `base` has, and all keys of the file."""
         self._names = base.foreign_names()
+        self._multiplied = {
+            key.removesuffix(".on_input") for key in keys if key.endswith(".on_input")
+        }
 
     def read(self, key: str) -> Key:
         """What `key` is. Raises InputError for what cannot act on this base, saying why."""
         for mark, method in _OTHER_METHODS.items():
             if mark in key:
-                raise InputError(f"it is a {method} ({key}); only plain LoRAs can be read")
+                raise InputError(f"it is a {method} ({key}); only {KINDS} can be read")
         match = _ROLE.fullmatch(key)
-        if match is None:
+        if match is None or (match["factors"] and match["module"] not in self._multiplied):
             raise InputError(f"{key} is no part of a LoRA")
-        role = match["side"] or {"A": "down", "B": "up", None: "alpha"}[match["ab"]]
         found = self._names.find(match["module"])
         if found is None:
-            if self._names.is_convolution(match["module"]):
-                raise InputError(
-                    f"it changes convolutions ({key}), which cannot act inside a box; only "
-                    "LoRAs of attention and feed-forward maps can be read"
-                )
             raise NoSuchMap(f"{key}: the base has no such map")
-        part, path = found
-        if not acts_in_places(part, path):
-            raise InputError(
-                f"it changes {path}, which acts on the whole picture at once and not inside a box"
-            )
-        return Key(part, path, role)
+        return Key(*found, _role_of(match))
+
+
+def _role_of(match: re.Match[str]) -> str:
+    half = match["side"] or {"A": "down", "B": "up", None: ""}[match["ab"]]
+    if half:
+        return f"{half}_bias" if "bias" in (match["of"], match["half"]) else half
+    if match["magnitude"]:
+        return "magnitude"
+    return match["bias"] or match["plain"] or match["factors"]

@@ -45,10 +45,10 @@ def read_foreign(
 ) -> Concept:
     """Read `path` as the concept `name`, which then answers to <name>.
 
-    Knows Mix-of-Show's ED-LoRAs and merged models, LoRAs by kohya's tools, diffusers and PEFT,
-    textual inversions, and this toolkit's own files. `embedding` is a textual inversion that
-    belongs to a LoRA; left out, the one that an export left beside it is taken, and that is said.
-    `trigger` are the words that call a LoRA that has none.
+    Knows Mix-of-Show's ED-LoRAs and merged models, LoRAs of all kinds by kohya's tools, LyCORIS,
+    diffusers and PEFT, textual inversions, and this toolkit's own files. `embedding` is a textual
+    inversion that belongs to a LoRA; left out, the one that an export left beside it is taken, and
+    that is said. `trigger` are the words that call a LoRA that has none.
     Raises InputError for what is none of these, damaged, dangerous, or does not fit `base`.
     """
     held, metadata = read_tensors(path)
@@ -156,11 +156,10 @@ def _check_kind(content: Mapping[str, Any], path: Path) -> None:
 
 
 def _acts(concept: Concept) -> bool:
-    """Whether it has a residual, or any low-rank change that is another than none."""
+    """Whether it has a residual, or any change that is another than none."""
     if concept.residual is not None:
         return True
-    pairs = [pair for changes in concept.changes.values() for pair in changes.values()]
-    return any(bool(pair.down.any()) and bool(pair.up.any()) for pair in pairs)
+    return any(change.acts for changes in concept.changes.values() for change in changes.values())
 
 
 def _no_tokens(base: Base) -> dict[Part, Tensor]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from toolkit.backbones import Part
 from toolkit.backbones.families import SD1, SD2, SDXL
 from toolkit.backbones.low_rank import LowRank
+from toolkit.backbones.map_change import MapChange
 from toolkit.backbones.unet.names import (
     is_convolution,
     kohya_name,
@@ -20,6 +22,7 @@ from toolkit.backbones.unet.names import (
 )
 from toolkit.concept.concept import Concept
 from toolkit.concept.formats.family import FAMILY_OF_WIDTH
+from toolkit.concept.formats.tensors_of import HasNoPlace, for_diffusers, for_kohya
 from toolkit.concept.formats.textual_inversion import CLIP_NAMES, embedding_beside
 from toolkit.errors import InputError
 from toolkit.files import whole_file
@@ -42,8 +45,9 @@ class Written:
 def write_foreign(concept: Concept, format: str, path: Path) -> Written:
     """Write `concept` in a format to `path`; the embeddings go to a file of their own beside it.
 
-    diffusers and kohya: a LoRA, and a textual inversion with one vector for each token, its mean
-    over the layers. mix_of_show: everything, in one `.pth`.
+    diffusers: a LoRA or DoRA; kohya: every kind of change, by LyCORIS's names. With a textual
+    inversion of one vector for each token, its mean over the layers. mix_of_show: everything that
+    an ED-LoRA holds, in one `.pth`.
     Raises InputError for a concept that none of them can hold, and for mix_of_show and a concept of
     a base of two text encoders.
     """
@@ -56,27 +60,37 @@ def write_foreign(concept: Concept, format: str, path: Path) -> Written:
 
 
 def _write_diffusers(concept: Concept, path: Path) -> Written:
-    tensors = {}
-    for part, changes in concept.changes.items():
-        for map_path, pair in changes.items():
-            module = stored_name(part, map_path)
-            tensors[f"{module}.lora_A.weight"] = _shaped(pair.down, map_path, concept)
-            tensors[f"{module}.lora_B.weight"] = _shaped(pair.up * concept.scale, map_path, concept)
+    tensors: dict[str, Tensor] = {}
+    for part, map_path, change in _changes_of(concept):
+        shaped = partial(_shaped, path=map_path, concept=concept)
+        try:
+            own = for_diffusers(change, shaped)
+        except HasNoPlace as error:
+            raise InputError(
+                f"concept {concept.name} has {error} ({map_path}), which this format has no place "
+                "for: take format=kohya"
+            ) from error
+        tensors |= {f"{stored_name(part, map_path)}.{name}": one for name, one in own.items()}
     return _with_inversion(concept, path, _saved(tensors, path, {"format": "pt"}))
 
 
 def _write_kohya(concept: Concept, path: Path) -> Written:
-    tensors = {}
-    for part, changes in concept.changes.items():
-        for map_path, pair in changes.items():
-            module = kohya_name(part, map_path, concept.embeddings_2 is not None)
-            tensors[f"{module}.lora_down.weight"] = _shaped(pair.down, map_path, concept)
-            tensors[f"{module}.lora_up.weight"] = _shaped(pair.up, map_path, concept)
-            tensors[f"{module}.alpha"] = torch.tensor(len(pair.down) * concept.scale)
+    tensors: dict[str, Tensor] = {}
+    for part, map_path, change in _changes_of(concept):
+        module = kohya_name(part, map_path, concept.embeddings_2 is not None)
+        try:
+            own = for_kohya(change, partial(_shaped, path=map_path, concept=concept))
+        except HasNoPlace as error:
+            raise InputError(
+                f"concept {concept.name} has {error} ({map_path}), which this format has no place "
+                "for, as no other has"
+            ) from error
+        tensors |= {f"{module}.{name}": one for name, one in own.items()}
+    plain = all(isinstance(change, LowRank) for _, _, change in _changes_of(concept))
     about = {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
         "ss_network_dim": str(concept.rank),
-        "ss_network_alpha": str(concept.rank * concept.scale),
+        "ss_network_alpha": str(concept.rank),
         "ss_tag_frequency": json.dumps({concept.name: {concept.class_word or concept.name: 1}}),
     }
     family = _family(concept)
@@ -86,12 +100,17 @@ def _write_kohya(concept: Concept, path: Path) -> Written:
 
 
 def _write_mix_of_show(concept: Concept, path: Path) -> Written:
-    def halves(part: Part, changes: Mapping[str, LowRank]) -> dict[str, Tensor]:
-        return {
-            f"{module_name(part, path)}.lora_{side}.weight": tensor.float().contiguous()
-            for path, pair in changes.items()
-            for side, tensor in (("down", pair.down), ("up", pair.up * concept.scale))
-        }
+    def halves(part: Part) -> dict[str, Tensor]:
+        own = {}
+        for path, change in concept.changes[part].items():
+            if not isinstance(change, LowRank) or change.down.ndim > 2:
+                raise InputError(
+                    f"concept {concept.name} changes {path} by more than a LoRA of a linear map, "
+                    "which mix_of_show has no place for: take format=kohya"
+                )
+            for side, tensor in (("down", change.down), ("up", change.up * concept.scale)):
+                own[f"{module_name(part, path)}.lora_{side}.weight"] = tensor.float().contiguous()
+        return own
 
     if concept.embeddings_2 is not None:
         raise InputError(
@@ -103,11 +122,20 @@ def _write_mix_of_show(concept: Concept, path: Path) -> Written:
             name: vectors.float().clone()
             for name, vectors in zip(concept.token_names, concept.embeddings, strict=True)
         },
-        **{str(part): halves(part, concept.changes[part]) for part in _MIX_OF_SHOW},
+        **{str(part): halves(part) for part in _MIX_OF_SHOW},
     }
     with whole_file(path) as temporary:
         torch.save({"params": content}, temporary)
     return Written((path,), "" if concept.token_names else "the trigger words")
+
+
+def _changes_of(concept: Concept) -> list[tuple[Part, str, MapChange]]:
+    """Every change with its part and path, scaled as the concept says."""
+    return [
+        (part, path, change if concept.scale == 1 else change.scaled(concept.scale))
+        for part, changes in concept.changes.items()
+        for path, change in changes.items()
+    ]
 
 
 def _with_inversion(concept: Concept, path: Path, lora: Path) -> Written:
@@ -152,7 +180,7 @@ def _family(concept: Concept) -> str | None:
 def _shaped(half: Tensor, path: str, concept: Concept) -> Tensor:
     """Half of a LoRA as the base has the map: Stable Diffusion 1.x has convolutions of 1 x 1."""
     linear = not is_convolution(path) or _family(concept) in (SD2, SDXL)
-    return half if linear else half[:, :, None, None]
+    return half if linear or half.ndim == 4 else half[:, :, None, None]
 
 
 def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
