@@ -74,7 +74,7 @@ class Order:
     def check_files(self) -> None:
         """Raise InputError for what files tell to be wrong: concepts, the canvas, empty boxes."""
         config = self.compose_config
-        checked([self.drawn], Lines({}, ()), config, config.model, config.method)
+        checked([self.drawn], Lines({}, ()), config, config.model, config.method, config.sampling)
 
     @property
     def command(self) -> str:
