@@ -1,6 +1,6 @@
 """What second passes do to a picture: regions act on, tiles agree, small regions are refined."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,7 @@ from toolkit.methods import KINDS, Method
 from toolkit.methods.lora_composer import BALANCED
 from toolkit.sampling import Step
 from toolkit.second.crops import crops_of
-from toolkit.second.further import make_ready, take_further
+from toolkit.second.further import make_ready, run_to_end, take_further
 from toolkit.second.plan import SecondPasses
 from toolkit.second.resizing import resized
 from toolkit.second.tiled import Tiled
@@ -50,13 +50,8 @@ def run(
     watch: Callable[[Step], None] = lambda step: None,
 ) -> Tensor:
     ready = make_ready(base, method, layout, concepts, plan, OWN)
-    steps: Generator[Step, None, object]
     steps = take_further(base, method, ready, picture, 3, plan, OWN, 4, 4.0)
-    while True:
-        try:
-            watch(next(steps))
-        except StopIteration as ended:
-            return ended.value.pixels
+    return run_to_end(steps, watch).pixels
 
 
 def weaker(layout: Layout, region: int) -> Layout:

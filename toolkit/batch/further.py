@@ -1,10 +1,9 @@
 """Composing with second passes: each picture is taken further from the file of the first."""
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from toolkit.backbones import Base
 from toolkit.batch.asked import composition_folder
@@ -20,13 +19,11 @@ from toolkit.images.pictures import read_picture
 from toolkit.images.tensors import pixels_of
 from toolkit.methods import Method
 from toolkit.sampling import Step
-from toolkit.second.further import Ready, make_ready, take_further
+from toolkit.second.further import Ready, make_ready, run_to_end, take_further
 from toolkit.second.plan import SecondPasses
 from toolkit.text.wording import counted
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ class FurtherComposer(Composer):
         first = item.path(self.second.firsts.folder, ".png")
         number = super().passes_of(item)
         try:
-            taken = _run(
+            taken = run_to_end(
                 take_further(
                     self.base,
                     self.method,
@@ -179,14 +176,3 @@ class FurtherComposer(Composer):
             )
             self.ready_further = {layout.name: ready}
         return self.ready_further[layout.name]
-
-
-def _run(steps: Generator[Step, None, Result], watch: Callable[[Step], None]) -> Result:
-    """What a generator of steps gives at its end; each step is shown on the way."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as ended:
-            result: Result = ended.value
-            return result
-        watch(step)

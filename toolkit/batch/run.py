@@ -47,6 +47,7 @@ from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.processes import is_first_process
 from toolkit.second.plan import SecondPasses
+from toolkit.second.resizing import load_network
 from toolkit.tracking.wandb_settings import check_wandb
 from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 
@@ -168,6 +169,8 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
     concepts = ConceptCache(asked.files, partial(read_concept, base=base))
     remarks: dict[str, list[str]] = {}
     job.plan.check_base(base.vae is not None, base.name)
+    if job.plan.upscaler is not None:
+        load_network(job.plan.upscaler, base.device)  # what is none is told before anything is made
 
     def check_and_note(layout: Layout) -> None:
         job.plan.check_layout(layout, base.sizes, base.name)

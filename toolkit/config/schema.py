@@ -259,6 +259,7 @@ class EvaluateConfig(Folders):
     def __post_init__(self) -> None:
         _check_not_tensorboard(self.logger)
         _at_least("resamples", self.resamples, 1)
+        self._check_second_passes()
         if not self.methods and not self.pictures:
             raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
         names = [method.name for method in self.methods]
@@ -269,6 +270,18 @@ class EvaluateConfig(Folders):
                     "another name",
                     "pictures",
                 )
+
+    def _check_second_passes(self) -> None:
+        """Raise InputError for what knows first pictures only."""
+        if not self.sampling.is_asked:
+            return
+        for key, asked in (
+            ("judge=clean", "clean" in self.judges),
+            ("cost=true", self.cost),
+            ("methods=[]", not self.methods),
+        ):
+            if asked:
+                raise InputError(f"{key} knows no second passes: leave out {self.sampling.asked}")
 
     @property
     def one_device(self) -> TrainerConfig:

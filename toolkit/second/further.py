@@ -1,6 +1,6 @@
 """A finished picture taken further, step by step: made larger, then its small regions refined."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +103,14 @@ def take_further(
             plan.detail_strength, guidance_scale,
         )  # fmt: skip
     return Taken(pixels.cpu(), done)
+
+
+def run_to_end(steps: Generator[Step, None, Taken], watch: Callable[[Step], None]) -> Taken:
+    """What came of `take_further`; each of its steps is shown on the way."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as ended:
+            taken: Taken = ended.value
+            return taken
+        watch(step)

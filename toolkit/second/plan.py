@@ -69,6 +69,12 @@ class SecondPasses:
         return self.enlarges or self.detail
 
     @property
+    def asked(self) -> str:
+        """The keys that ask for them."""
+        keys = {"sampling.upscale": self.enlarges, "sampling.detail": self.detail}
+        return " and ".join(key for key, is_asked in keys.items() if is_asked)
+
+    @property
     def without(self) -> Self:
         """The same without second passes."""
         return replace(self, **_defaults())
@@ -127,11 +133,9 @@ class SecondPasses:
         if not self.is_asked:
             return
         if not method.keeps_regions:
-            key = "upscale" if self.enlarges else "detail"
             raise InputError(
-                f"sampling.{key} denoises with regions, and method={method.name} has none that "
-                "could act then",
-                key,
+                f"{self.asked}: method={method.name} has no regions that could act while a "
+                "picture is denoised again"
             )
         if self.upscaler is not None:
             if not self.upscaler.is_file():

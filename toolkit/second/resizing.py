@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from toolkit.concept.formats.files import read_tensors
 from toolkit.errors import InputError, one_line
 
 
@@ -27,17 +28,21 @@ def enlarged_by(network: Path, pixels: Tensor, device: torch.device) -> Tensor:
 
     Raises InputError for a file that is no such network.
     """
-    found: Tensor = _load(network, device)(pixels[None].to(device))
+    found: Tensor = load_network(network, device)(pixels[None].to(device))
     return found[0].float().clamp(0, 1).cpu()
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path, device: torch.device) -> Any:
-    """The network that a file holds; spandrel unpickles nothing but tensors."""
-    from spandrel import ImageModelDescriptor, ModelLoader
+def load_network(path: Path, device: torch.device) -> Any:
+    """The network that a file holds, read as tensors: spandrel itself would run TorchScript.
 
+    Raises InputError for a file that is none.
+    """
+    from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
+
+    tensors, _ = read_tensors(path)
     try:
-        found = ModelLoader(device=device).load_from_file(path)
+        found = ModelLoader(device=device).load_from_state_dict(canonicalize_state_dict(tensors))
     except Exception as error:  # what a stranger's file makes of it is not foreseen
         raise InputError(f"sampling.upscaler={path}: cannot be read ({one_line(error)})") from error
     if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3:

@@ -34,15 +34,16 @@ def tiles_for(base: Base, larger: Layout, side: int | None, least: int) -> list[
     """
     multiple = base.sizes.size_multiple
     if side is None:
-        side = max(larger.width, larger.height)
         free = free_memory(base)
+        side = max(larger.width, larger.height)
         least = max(least // multiple, 2) * multiple
-        while (
-            side > least
-            and base.bytes_of_picture(min(side, larger.width), min(side, larger.height)) > free
-        ):
+        while side > least and _needed(base, larger, side) > free:
             side -= multiple
     return tiles_of(larger.width, larger.height, side, multiple)
+
+
+def _needed(base: Base, larger: Layout, side: int) -> int:
+    return base.bytes_of_canvas(min(side, larger.width), min(side, larger.height))
 
 
 @torch.no_grad()
