@@ -20,6 +20,7 @@ from toolkit import (
     InputError,
     Layout,
     Region,
+    SecondPasses,
     compose,
     compose_steps,
     export_concept,
@@ -122,6 +123,19 @@ def test_a_composed_picture_is_the_commands_to_the_byte(
     folder = work / "outputs" / "compose" / method / "pair"
     assert same(made[0], folder / "7.png") and same(made[1], folder / "3.png")
     assert not same(made[0], folder / "3.png")
+
+
+def test_second_passes_are_the_commands_to_the_byte(
+    work: Path, tiny_base_folder: Path, base: Base, layout: Layout, pair: list[Concept]
+) -> None:
+    arguments = [f"layout={work / 'pair.yaml'}", "method=fast", "sampling.upscale=2"]
+    run(work, tiny_base_folder, "compose", *arguments, "sampling.detail=true", "figures=false")
+    plan = SecondPasses(upscale=2, detail=True)
+    (made,) = compose(layout, pair, base, method="fast", steps=STEPS, second=plan)
+    folder = work / "outputs" / "compose" / "fast+detail=true+upscale=2" / "pair"
+    assert made.size == (512, 384) and same(made, folder / "0.png")
+    with pytest.raises(InputError, match="method=merge has no regions that could act"):
+        compose(layout, pair, base, method="merge", steps=STEPS, second=plan)
 
 
 def test_a_sample_is_the_commands_to_the_byte(

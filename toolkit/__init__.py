@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from toolkit.sampling import Step as Step
     from toolkit.sampling import denoise as denoise
     from toolkit.sampling import initial_noise as initial_noise
+    from toolkit.second.plan import SecondPasses as SecondPasses
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ _NAMES = {
     "toolkit.methods": ("LoraComposer", "Method", "Process"),
     "toolkit.methods.lora_composer": ("BALANCED", "PAPER", "PUBLISHED"),
     "toolkit.sampling": ("Step", "denoise", "initial_noise"),
+    "toolkit.second.plan": ("SecondPasses",),
 }
 
 __all__ = sorted(name for held in _NAMES.values() for name in held)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from toolkit.backbones import Backbone
+from toolkit.backbones.protocol import Scheduler
 from toolkit.errors import RunError
 from toolkit.methods.guidance import Guidance
 from toolkit.methods.method import Method, OwnScheduler, Process
@@ -56,15 +57,36 @@ def denoise(
     others in its batch beyond rounding.
     Raises RunError when the latents stop being finite, or as the process does.
     """
-    scheduler = base.scheduler(steps)
+    scheduler: Scheduler = base.scheduler(steps)
     if isinstance(process, OwnScheduler):
         scheduler = process.scheduler
     latents, responses = process.begin(noise, scheduler.timesteps[0])
     if responses:
         first = int(scheduler.timesteps[0])
         yield Step(-1, first, latents, latents, latents, responses=responses)
-    latents = latents * scheduler.init_noise_sigma
-    for number, timestep in enumerate(scheduler.timesteps):
+    yield from _steps(process, scheduler, latents * scheduler.init_noise_sigma)
+
+
+@torch.no_grad()
+def denoise_again(
+    base: Backbone, process: Process, latents: Tensor, noise: Tensor, steps: int, first: int
+) -> Generator[Step, None, None]:
+    """Noise latents up to step `first` of `steps`, and denoise them from there (arXiv 2108.01073).
+
+    latents: (pictures, channels, h, w) of finished pictures. noise: as of `initial_noise`.
+    The scheduler is the base's. Raises RunError as `denoise` does.
+    """
+    scheduler = base.scheduler(steps)
+    scheduler.set_begin_index(first)
+    noisy = scheduler.add_noise(latents, noise, scheduler.timesteps[first].expand(len(latents)))
+    yield from _steps(process, scheduler, noisy, first)
+
+
+def _steps(
+    process: Process, scheduler: Scheduler, latents: Tensor, first: int = 0
+) -> Generator[Step, None, None]:
+    """The steps from `first` on."""
+    for number, timestep in enumerate(scheduler.timesteps[first:], first):
         refined, guidance = process.refine(latents, number, timestep)
         noise = process.predict(refined, number, timestep)
         latents = scheduler.step(noise, timestep, refined).prev_sample

@@ -29,6 +29,22 @@ def test_a_layout_is_made_and_told_step_by_step(server: Server) -> None:
         assert Image.open(io.BytesIO(answer.content)).size == (128, 64)
 
 
+def test_a_larger_picture_is_watched_from_its_first_step_to_its_last(server: Server) -> None:
+    job = server.make(name="larger", method="fast", steps=3, upscale=2, preview_every=1)
+    shown = [
+        json.loads(line.removeprefix("data: "))["value"]
+        for line in streamed(server, job["id"])
+        if '"event": "step"' in line
+    ]
+    assert [(step["step"], step["steps"]) for step in shown] == [(step, 4) for step in range(4)]
+    (picture,) = server.job(job["id"])["pictures"]
+    answer = server.client.get(picture["image"])
+    assert Image.open(io.BytesIO(answer.content)).size == (256, 128)
+    listed = server.client.get("/api/results", params={"layout": "larger"}).json()["pictures"]
+    sizes = {one["method"]: (one["width"], one["height"]) for one in listed}
+    assert sizes == {"fast": (128, 64), "fast+upscale=2": (256, 128)}
+
+
 def test_previews_show_colours_and_each_region(server: Server) -> None:
     job = server.make(name="shown", method="balanced", preview_every=1)
     shown = [

@@ -24,6 +24,13 @@ def pictures_that_fit(base: Backbone, width: int, height: int) -> int:
     return max(1, min(MOST, free // base.bytes_of_picture(width, height)))
 
 
+def free_memory(base: Backbone) -> int:
+    """Bytes that are free now on `base`'s device."""
+    if base.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(base.device)[0])
+    return min(memory_of_machine(), _available())
+
+
 def check_memory(what: str, base: Backbone, width: int, height: int, pictures: int = 1) -> None:
     """Raise InputError for pictures that need far more memory at once than this machine has.
 
@@ -35,6 +42,15 @@ def check_memory(what: str, base: Backbone, width: int, height: int, pictures: i
             f"{what}: {pictures} x {width} x {height} pixels need about {needed / 1e9:,.0f} GB of "
             f"memory, and this machine has {there / 1e9:,.0f}: take less"
         )
+
+
+def _available() -> int:
+    """Bytes of the machine's memory that nothing needs, as Linux tells; all of it elsewhere."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return memory_of_machine()
 
 
 def memory_of_machine() -> int:

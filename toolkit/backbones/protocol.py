@@ -18,6 +18,7 @@ from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.schedule import NoiseSchedule
 from toolkit.layout.areas import Area
 from toolkit.layout.layout import Layout, Region
+from toolkit.layout.tiles import Tile
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Conditioning(Protocol):
 
     def with_areas(self, areas: Sequence[Area]) -> "Conditioning":
         """The same, with its regions in other parts of the canvas."""
+        ...
+
+    def of_tile(self, tile: Tile) -> "Conditioning":
+        """The same for a part of the canvas: its regions where they lie in it."""
         ...
 
 
@@ -112,6 +117,18 @@ class Scheduler(Protocol):
 
     def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor) -> Any:
         """The latents after a step, as `prev_sample`."""
+        ...
+
+
+class MidwayScheduler(Scheduler, Protocol):
+    """One that may also begin in the middle, from latents that are noised up to there."""
+
+    def set_begin_index(self, begin_index: int) -> None:
+        """The first step will be this one."""
+        ...
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Any) -> Tensor:
+        """(n, ...) clean latents noised as they are before the step at one of (n,) timesteps."""
         ...
 
 
@@ -178,7 +195,7 @@ class Backbone(Protocol):
         """Rows and columns of the guidance grid for a canvas in pixels."""
         ...
 
-    def scheduler(self, steps: int) -> Scheduler:
+    def scheduler(self, steps: int) -> MidwayScheduler:
         """A scheduler, set to `steps` timesteps."""
         ...
 

@@ -19,6 +19,7 @@ from toolkit.files import check_writable
 from toolkit.layout.files import Lines, Rejected, read_layouts, read_lines
 from toolkit.layout.layout import Layout, names_concept
 from toolkit.methods import Method
+from toolkit.second.plan import SecondPasses
 
 
 @dataclass
@@ -82,7 +83,7 @@ def asked_to_compose(config: ComposeConfig) -> Asked:
         _refuse(lines.rejected)
         layouts += lines.layouts.values()
         lines = Lines({}, ())
-    return checked(layouts, lines, config, config.model, config.method)
+    return checked(layouts, lines, config, config.model, config.method, config.sampling)
 
 
 def asked_to_sample(config: SampleConfig) -> Asked:
@@ -135,9 +136,13 @@ def checked(
     folders: Folders,
     model: ModelConfig,
     method: Method | None = None,
+    plan: SecondPasses | None = None,
     named: bool = True,
 ) -> Asked:
-    """Layouts that have been read, with the files of their concepts. Raises InputError as above."""
+    """Layouts that have been read, with the files of their concepts. Raises InputError as above.
+
+    plan: the second passes of their pictures.
+    """
     asked = Asked(list(layouts), dict(lines.layouts), list(lines.rejected), {}, named=named)
     check_local(model.path)  # what is no base is told before what is not trained on it
     configuration = read_configuration(model.path)
@@ -152,6 +157,10 @@ def checked(
     sizes = configuration and configuration.sizes(model.guidance_downscale)
     if sizes:
         asked.check_each(lambda layout: sizes.check_layout(layout, model.name))
+    if plan is not None:
+        if configuration is not None:
+            plan.check_base(configuration.vae is not None, model.name)
+        asked.check_each(lambda layout: plan.check_layout(layout, sizes or None, model.name))
     return asked
 
 

@@ -18,6 +18,7 @@ from toolkit.files import sha256_of, whole_file
 from toolkit.layout.layout import Layout
 from toolkit.layout.mapping import layout_to_mapping
 from toolkit.methods import Method, record_of
+from toolkit.text.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Recipe:
     also_reads: Callable[[Layout], Sequence[str]] = lambda layout: ()
     """Files that the method asks for besides a layout's conditions."""
     masks: Mapping[str, str] = field(default_factory=dict)
+    second: Mapping[str, Any] = field(default_factory=dict)
+    """The second passes, as `SecondPasses.record` has them."""
 
     def inputs(self, item: Item) -> dict[str, Any]:
         """What SEED.json keeps, and what a rerun compares."""
@@ -76,7 +79,13 @@ class Recipe:
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
         } | {
-            key: hashes for key, hashes in (("conditions", conditions), ("masks", masks)) if hashes
+            key: kept
+            for key, kept in (
+                ("conditions", conditions),
+                ("masks", masks),
+                ("second", dict(self.second)),
+            )
+            if kept
         }
 
 
@@ -88,10 +97,11 @@ def recipe_of(
     steps: int,
     guidance_scale: float,
     exemplars: Mapping[str, Path],
+    second: Mapping[str, Any],
 ) -> Recipe:
     """The recipe of a run; reads every concept's, condition's and mask's files once.
 
-    exemplars: images of concepts, where the method is shown them.
+    exemplars: images of concepts, where the method is shown them. second: as `Recipe` has it.
     """
     also_reads = partial(method.reads, exemplars=exemplars)
     conditions = {
@@ -108,6 +118,7 @@ def recipe_of(
         also_needs=method.also_needs,
         also_reads=also_reads,
         masks={path: sha256_of(Path(path)) for path in masks},
+        second=second,
     )
 
 
@@ -146,6 +157,22 @@ def error_of(item: Item, folder: Path) -> str | None:
     if entry is None:
         return "it was not made: the run, or the process that had it, ended before"
     return None if entry.get("status") == DONE else str(entry.get("error"))
+
+
+def size_of(inputs: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height of the picture that an entry's `inputs` made."""
+    layout, times = inputs["layout"], inputs.get("second", {}).get("upscale", 1)
+    return int(layout["width"] * times), int(layout["height"] * times)
+
+
+def make_room(items: Sequence[Item], folder: Path, keep_earlier: bool) -> None:
+    """Before pictures are made: what stands in their place goes to `earlier/`, or away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if keep_earlier and (kept := set_aside(items, folder)):
+        earlier = counted(kept, "earlier picture")
+        log.info("%s, made from other inputs: kept in earlier/ beside the new", earlier)
+    clear(items, folder)
+    (folder / MANIFEST).unlink(missing_ok=True)  # it lists what is gone now
 
 
 def set_aside(items: Iterable[Item], folder: Path) -> int:
@@ -225,6 +252,7 @@ def write_manifest(folder: Path, method: str) -> Path:
 
 def _row(entry: Mapping[str, Any], method: str) -> dict[str, Any]:
     losses = entry.get("losses") or []
+    width, height = size_of(entry["inputs"])
     return {
         "layout": entry["inputs"]["layout"]["name"],
         "seed": entry["inputs"]["seed"],
@@ -240,8 +268,8 @@ def _row(entry: Mapping[str, Any], method: str) -> dict[str, Any]:
         "status": entry["status"],
         "error": entry.get("error"),
         "prompt": entry["inputs"]["layout"]["prompt"],
-        "width": entry["inputs"]["layout"]["width"],
-        "height": entry["inputs"]["layout"]["height"],
+        "width": width,
+        "height": height,
         "steps": entry["inputs"]["steps"],
         "guidance_scale": entry["inputs"]["guidance_scale"],
         "base": entry["inputs"]["base"]["name"],

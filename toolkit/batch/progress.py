@@ -1,7 +1,7 @@
 """One progress bar for the whole batch: done, failed, rate, time left."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ class BatchProgress(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Composer)
-        self.steps = pl_module.method.passes(pl_module.steps)
-        self.own = len(share_of(self.items, trainer.global_rank, trainer.world_size))
-        self.ended = self.failed = self.of_batch = self.most = 0
+        self.steps_of = pl_module.passes_of
+        self.all = self._steps(self.items)
+        own = share_of(self.items, trainer.global_rank, trainer.world_size)
+        self.own = self._steps(own)
+        self.ended = self.failed = self.passed = self.of_batch = self.most = 0
         self.bar = tqdm(
-            total=len(self.items) * self.steps,
+            total=self.all,
             unit="step",
             desc=f"composing {len(self.items)}",
             mininterval=0.2 if sys.stderr.isatty() else 10.0,  # in a log every line stays
@@ -51,7 +53,7 @@ class BatchProgress(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self.bar is not None:
-            self.of_batch, self.most = 0, len(batch) * self.steps
+            self.of_batch, self.most = 0, self._steps(batch)
 
     def on_predict_batch_end(
         self,
@@ -65,6 +67,7 @@ class BatchProgress(Callback):
         if self.bar is None:
             return
         self.ended += len(outputs)
+        self.passed += self._steps(batch)
         self.failed += sum(composition.error is not None for composition in outputs)
         self.of_batch = 0
         self.bar.set_postfix(done=self.ended - self.failed, failed=self.failed, refresh=False)
@@ -80,12 +83,15 @@ class BatchProgress(Callback):
         """Show what all processes have made, now that none is at work any more."""
         if self.bar is None:
             return
-        entries = [read_entry(item.path(self.folder, ".json")) for item in self.items]
-        ended = [entry for entry in entries if entry is not None]
-        done = sum(entry.get("status") == DONE for entry in ended)
+        read = {item: read_entry(item.path(self.folder, ".json")) for item in self.items}
+        ended = {item: entry for item, entry in read.items() if entry is not None}
+        done = sum(entry.get("status") == DONE for entry in ended.values())
         self.bar.set_postfix(done=done, failed=len(ended) - done, refresh=False)
-        self.bar.update(len(ended) * self.steps - self.bar.n)
+        self.bar.update(self._steps(ended) - self.bar.n)
         self.bar.close()
+
+    def _steps(self, items: Iterable[Item]) -> int:
+        return sum(map(self.steps_of, items))
 
     def _watch(self, step: Step) -> None:
         if step.number >= 0:
@@ -95,5 +101,5 @@ class BatchProgress(Callback):
         """A batch that is made again in halves after an error counts its steps once."""
         assert self.bar is not None
         self.of_batch = min(self.of_batch + pictures, self.most)
-        share = (self.ended * self.steps + self.of_batch) / (self.own * self.steps)
-        self.bar.update(int(share * len(self.items) * self.steps) - self.bar.n)
+        share = (self.passed + self.of_batch) / self.own
+        self.bar.update(int(share * self.all) - self.bar.n)

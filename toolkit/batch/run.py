@@ -22,16 +22,9 @@ from toolkit.batch.asked import (
 from toolkit.batch.concepts import read_concept
 from toolkit.batch.data import Items
 from toolkit.batch.failures import tell_rejected
+from toolkit.batch.further import composer_for, list_firsts, second_for
 from toolkit.batch.fusions import make_fusions
-from toolkit.batch.journal import (
-    MANIFEST,
-    Item,
-    clear,
-    is_done,
-    recipe_of,
-    set_aside,
-)
-from toolkit.batch.module import Composer
+from toolkit.batch.journal import Item, is_done, make_room, recipe_of
 from toolkit.batch.processes import several_processes, wait_for_the_others
 from toolkit.batch.progress import BatchProgress
 from toolkit.batch.report import end_of_composing, interrupted, report, tell_all_there, tell_plan
@@ -55,7 +48,8 @@ from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.processes import is_first_process
-from toolkit.text.wording import counted
+from toolkit.second.plan import SecondPasses
+from toolkit.second.resizing import load_network
 from toolkit.tracking.wandb_settings import check_wandb
 from toolkit.trainer import CheckedTrainer, check_trainer, told_of
 
@@ -77,6 +71,13 @@ class _Job:
     figures: bool = False
     keep_earlier: bool = True
     provenance: bool = True
+    composing: ComposeConfig | None = None
+    """Where layouts are composed, whose pictures may get second passes."""
+
+    @property
+    def plan(self) -> SecondPasses:
+        """The second passes of the pictures."""
+        return SecondPasses() if self.composing is None else self.composing.sampling
 
 
 def compose(config: ComposeConfig) -> int:
@@ -98,6 +99,7 @@ def compose(config: ComposeConfig) -> int:
         figures=config.figures,
         keep_earlier=config.keep_earlier,
         provenance=config.provenance,
+        composing=config,
     )
     _check_surroundings(job)
     asked = asked_to_compose(config)
@@ -108,10 +110,12 @@ def compose(config: ComposeConfig) -> int:
         made = _make(job, usable, items)
     except KeyboardInterrupt:
         if is_first_process():
+            list_firsts(config)
             interrupted(items, job.folder, config.method_name, usable.rejected)
         raise
     if made is None:
         return 0  # another process reports
+    list_firsts(config)
     return end_of_composing(made, items, job.folder, config.method_name, usable.rejected)
 
 
@@ -169,8 +173,12 @@ def _usable(job: _Job, asked: Asked) -> _Usable:
     )
     concepts = ConceptCache(asked.files, partial(read_concept, base=base))
     remarks: dict[str, list[str]] = {}
+    job.plan.check_base(base.vae is not None, base.name)
+    if job.plan.upscaler is not None:
+        load_network(job.plan.upscaler, base.device)  # what is none is told before anything is made
 
     def check_and_note(layout: Layout) -> None:
+        job.plan.check_layout(layout, base.sizes, base.name)
         for remark in check(layout, base, concepts, job.method):
             remarks.setdefault(remark, []).append(layout.name)
 
@@ -197,20 +205,15 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         sampling.steps,
         sampling.guidance_scale,
         usable.exemplars,
+        job.plan.record(job.model.size),
     )
     missing = [item for item in items if job.overwrite or not is_done(item, recipe, job.folder)]
     if not missing:
         tell_all_there(items)
         return []
-    module = Composer(
-        base,
-        usable.concepts,
-        job.method,
-        sampling.steps,
-        sampling.guidance_scale,
-        usable.exemplars,
-    )
     writer = CompositionWriter(job.folder, recipe, job.figures, job.provenance)
+    second = None if job.composing is None else second_for(job.composing, writer)
+    module = composer_for(base, usable.concepts, job.method, sampling, usable.exemplars, second)
     progress = BatchProgress(missing, job.folder)
     callbacks = [writer, progress, HeedSigterm()]
     if job.logger.kind == "wandb":
@@ -222,14 +225,12 @@ def _make(job: _Job, usable: _Usable, items: Sequence[Item]) -> list[Item] | Non
         **({"strategy": several_processes()} if together else {}),
     )
     how = f"{told_of(trainer, job.trainer.precision)}, {_at_once(job, trainer)}"
-    tell_plan(items, missing, f"{job.method.name} on {base.name}", sampling.steps, how)
+    what = f"{job.method.name}{job.plan.in_name} on {base.name}"
+    tell_plan(items, missing, what, sampling.steps, how)
     try:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        if job.keep_earlier and (kept := set_aside(missing, job.folder)):
-            earlier = counted(kept, "earlier picture")
-            log.info("%s, made from other inputs: kept in earlier/ beside the new", earlier)
-        clear(missing, job.folder)
-        (job.folder / MANIFEST).unlink(missing_ok=True)  # it lists what is gone now
+        make_room(missing, job.folder, job.keep_earlier)
+        if second is not None:
+            second.make_room(missing, job.overwrite, job.keep_earlier)
         given = job.batch_size
         fits = partial(pictures_that_fit, base) if given is None else lambda w, h: given
         data = Items(missing, fits)

@@ -35,7 +35,14 @@ def composed_already(config: ComposeConfig) -> int | None:
     if config.overwrite or config.logger.kind == "wandb":
         return None
     if not _all_there(
-        asked, items, folder, config.model, config.method, config.sampling, config.trainer.arguments
+        asked,
+        items,
+        folder,
+        config.model,
+        config.method,
+        config.sampling,
+        config.trainer.arguments,
+        config.sampling.record(config.model.size),
     ):
         return None
     tell_rejected(asked.rejected)
@@ -65,8 +72,12 @@ def _all_there(
     method: Method,
     sampling: SamplingConfig,
     trainer: Mapping[str, Any],
+    second: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Whether every picture is known to be there, made from what is asked for now."""
+    """Whether every picture is known to be there, made from what is asked for now.
+
+    second: as `Recipe` has it.
+    """
     configuration = read_configuration(model.path)
     if configuration is None or not is_plain(trainer):
         return False
@@ -83,5 +94,6 @@ def _all_there(
         sampling.steps,
         sampling.guidance_scale,
         asked.exemplars,
+        second or {},
     )
     return all(is_done(item, recipe, folder) for item in items)

@@ -10,7 +10,7 @@ import wandb
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from toolkit.batch.module import Composition
+from toolkit.batch.composition import Composition
 from toolkit.errors import one_line
 from toolkit.tracking.wandb import start_run, tell_where
 

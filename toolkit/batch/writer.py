@@ -9,8 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 
+from toolkit.batch.composition import Composition, failure
 from toolkit.batch.journal import DONE, FAILED, Recipe, clear, write_entry
-from toolkit.batch.module import Composition, failure
 from toolkit.batch.provenance import text_chunks
 from toolkit.files import DISK_IS_FULL, sha256_of, whole_file
 from toolkit.images.tensors import image_of
@@ -95,6 +95,8 @@ class CompositionWriter(Callback):
             "error": composition.error,
             **written,
         }
+        if composition.further:
+            entry["further"] = composition.further
         if composition.trace:
             entry["trace"] = composition.trace
         write_entry(composition.item.path(self.folder, ".json"), entry)
@@ -108,7 +110,9 @@ class CompositionWriter(Callback):
                 save_file({"latents": composition.latents}, temporary)
             return path
         path = item.path(self.folder, ".png")
-        told = text_chunks(self.recipe.inputs(item)) if self.provenance else None
+        told = None
+        if self.provenance:
+            told = text_chunks(self.recipe.inputs(item), composition.further)
         with whole_file(path) as temporary:
             image_of(composition.pixels).save(temporary, pnginfo=told)
         return path

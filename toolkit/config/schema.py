@@ -1,7 +1,7 @@
 """The typed configs. Defaults stand here; the files in `configs/` say only what differs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,8 @@ from toolkit.config.learning import LearningConfig
 from toolkit.config.limits import LARGEST_SEED
 from toolkit.config.limits import at_least as _at_least
 from toolkit.config.limits import between as _between
+from toolkit.config.sampling import ComposingConfig as ComposingConfig
+from toolkit.config.sampling import SamplingConfig as SamplingConfig
 from toolkit.config.training import TrainingConfig as TrainingConfig
 from toolkit.errors import InputError, shortened, within
 from toolkit.methods import Method
@@ -74,6 +76,11 @@ class ModelConfig:
     """Compile denoising passes: the first picture waits for it, the others gain, on a GPU."""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """The width and height that the base was trained at."""
+        return self.width, self.height
+
+    @property
     def overrides(self) -> str:
         """What was set of how the base is read, as its identity has it."""
         return overrides_of(self.prediction_type, self.guidance_layers)
@@ -111,19 +118,6 @@ class ConceptConfig:
                 f"concept.class_word={self.class_word}: a word without < and >, as dog",
                 "class_word",
             )
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How a picture is denoised."""
-
-    steps: int = 50
-    """Denoising steps."""
-    guidance_scale: float = 7.5
-    """Classifier-free guidance."""
-
-    def __post_init__(self) -> None:
-        _between("sampling.steps", self.steps, 1, 1000)
 
 
 @dataclass(frozen=True)
@@ -186,7 +180,7 @@ class ComposeConfig(Folders):
 
     model: ModelConfig
     method: Method
-    sampling: SamplingConfig
+    sampling: ComposingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
     layouts: tuple[Path, ...] = ()
@@ -208,14 +202,20 @@ class ComposeConfig(Folders):
     def __post_init__(self) -> None:
         _check_not_tensorboard(self.logger)
         with within("method.name"):
-            check_folder_name("method.name", self.method.name)
+            check_folder_name("method.name", self.method_name)
+        self.sampling.check(self.method)
         if self.batch_size is not None:
             _at_least("batch_size", self.batch_size, 1)
 
     @property
     def method_name(self) -> str:
         """METHOD in the paths of results."""
-        return self.method.name
+        return self.method.name + self.sampling.in_name
+
+    @property
+    def first(self) -> "ComposeConfig":
+        """The same without second passes: how the pictures are made that those begin with."""
+        return replace(self, sampling=self.sampling.without)
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class EvaluateConfig(Folders):
     """What `toolkit evaluate` does. Either `layouts` or `layouts_file` is given."""
 
     model: ModelConfig
-    sampling: SamplingConfig
+    sampling: ComposingConfig
     trainer: TrainerConfig
     logger: LoggerConfig
     methods: tuple[Method, ...]
@@ -269,10 +269,23 @@ class EvaluateConfig(Folders):
     def __post_init__(self) -> None:
         _check_not_tensorboard(self.logger)
         _at_least("resamples", self.resamples, 1)
+        self._check_second_passes()
         if not self.methods and not self.pictures:
             raise InputError("methods=: name at least one, or give pictures.NAME=FOLDER", "methods")
         for pictures in self.pictures:
             pictures.check_beside([method.name for method in self.methods])
+
+    def _check_second_passes(self) -> None:
+        """Raise InputError for what knows first pictures only."""
+        if not self.sampling.is_asked:
+            return
+        for key, asked in (
+            ("judge=clean", "clean" in self.judges),
+            ("cost=true", self.cost),
+            ("methods=[]", not self.methods),
+        ):
+            if asked:
+                raise InputError(f"{key} knows no second passes: leave out {self.sampling.asked}")
 
     @property
     def one_device(self) -> TrainerConfig:

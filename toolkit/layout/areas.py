@@ -1,7 +1,7 @@
 """What of the canvas each region holds, and which cells of a feature map that is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from toolkit.errors import InputError
 from toolkit.layout.cells import Cells, cells_of
 from toolkit.layout.layout import Box, Layout, Region
 from toolkit.layout.rasters import Raster, raster_of_mask, raster_of_polygon
+from toolkit.layout.tiles import Tile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,13 +21,14 @@ class Area:
     """A part of the canvas.
 
     bounds: its bounding box. raster: what of that it holds; None: all of it.
-    feather, depth: as in `Region`.
+    feather, depth: as in `Region`. tile: the part of the canvas that maps show; None: all of it.
     """
 
     bounds: Box
     raster: Raster | None = None
     feather: float = 0.0
     depth: float = 0.0
+    tile: Tile | None = None
 
 
 def area_of(region: Region) -> Area:
@@ -71,8 +73,12 @@ def own_cells(area: Area, rows: int, columns: int) -> Cells | None:
     """The cells of a `rows` x `columns` map in `area`, whatever stands in front of it.
 
     Those are the whole cells of its bounding box of which it covers half or more: all of them for
-    a box. None where there are none.
+    a box. None where there are none. In a tile they are those of the canvas's map that it shows.
     """
+    if area.tile is not None:
+        whole = own_cells(replace(area, tile=None), *area.tile.of_canvas(rows, columns))
+        shown = area.tile.within(rows, columns)
+        return whole and _cells_from(as_array(whole, *area.tile.of_canvas(rows, columns))[shown])
     bounding = cells_of(area.bounds, rows, columns)
     if bounding is None or area.raster is None:
         return bounding

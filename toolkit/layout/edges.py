@@ -19,10 +19,10 @@ def softened(inside: "NDArray[np.bool_]", feather: float) -> "NDArray[np.float32
     if inside.all():
         return np.ones(inside.shape, dtype=np.float32)
     cells = feather * min(inside.shape)
-    return np.clip((_distances(inside) - 0.5) / cells, 0, 1).astype(np.float32)
+    return np.clip((distances(inside) - 0.5) / cells, 0, 1).astype(np.float32)
 
 
-def _distances(inside: "NDArray[np.bool_]") -> "NDArray[np.float64]":
+def distances(inside: "NDArray[np.bool_]") -> "NDArray[np.float64]":
     """(rows, columns): how far the nearest cell outside is, from middle to middle; 0 outside.
 
     The square of a distance is that along the rows plus that along the columns, so the least of it

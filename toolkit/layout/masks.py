@@ -1,6 +1,7 @@
 """Areas as masks of a feature map, on the CPU."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ def edge_mask(area: Area, height: int, width: int) -> Tensor:
 
     0 outside, 1 inside, and between them where its edge is soft.
     """
+    if area.tile is not None and area.feather:
+        whole = edge_mask(replace(area, tile=None), *area.tile.of_canvas(height, width))
+        return whole[area.tile.within(height, width)]
     cells = own_cells(area, height, width)
     if cells is None or not area.feather:
         return cell_mask(cells, height, width)

@@ -18,13 +18,15 @@ from toolkit.concept import Concept
 from toolkit.config.arguments import seeds as read_seeds
 from toolkit.config.schema import SamplingConfig
 from toolkit.errors import InputError
-from toolkit.images.tensors import image_of
+from toolkit.images.tensors import image_of, pixels_of
 from toolkit.layout.layout import Layout, name_of
 from toolkit.library.named import load_method, settings_of
 from toolkit.methods import Method
 from toolkit.methods.checks import check
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.sampling import Step, denoise, initial_noise
+from toolkit.second.further import make_ready, run_to_end, take_further
+from toolkit.second.plan import SecondPasses
 
 if TYPE_CHECKING:
     from toolkit.methods.method import Prepared
@@ -41,13 +43,16 @@ def compose(
     seeds: int | Sequence[int] = 1,
     steps: int | None = None,
     guidance_scale: float | None = None,
+    second: SecondPasses | None = None,
     watch: Callable[[Step], None] | None = None,
 ) -> list[Image.Image]:
     """One picture of the layout for each seed, in the seeds' order.
 
     concepts: those that the layout names, and others if you like. method: a name of
     `configs/method`, or a method. seeds: 4 means 0 to 3, [7, 11] those two. steps, guidance_scale:
-    None takes the base's own. watch: shown each step of each batch (on a CPU a picture is a batch).
+    None takes the base's own. second: made larger, and refined, as SecondPasses(upscale=2) says.
+    watch: shown each step of each batch (on a CPU a picture is a batch), and then of each picture's
+    second passes.
     Raises InputError for what is wrong, before anything is made, and RunError as `denoise` does.
     """
     if base.vae is None:
@@ -57,6 +62,7 @@ def compose(
         )
     numbers = read_seeds(_plain(seeds))
     job = _job(layout, concepts, base, method, steps, guidance_scale)
+    further = _further(layout, concepts, base, job, second, watch or (lambda step: None))
     at_once = pictures_that_fit(base, layout.width, layout.height)
     pictures: list[Image.Image] = []
     for start in range(0, len(numbers), at_once):
@@ -72,11 +78,37 @@ def compose(
         )
         with torch.no_grad():
             pixels = base.decode(latents)
-            pictures += [
+            finished = [
                 image_of(job.method.finish(picture, layout, seed, job.exemplars))
                 for picture, seed in zip(pixels, batch, strict=True)
             ]
+        pictures += map(further, finished, batch)
     return pictures
+
+
+def _further(
+    layout: Layout,
+    concepts: Sequence[Concept],
+    base: Base,
+    job: "_Job",
+    plan: SecondPasses | None,
+    watch: Callable[[Step], None],
+) -> Callable[[Image.Image, int], Image.Image]:
+    """What takes a finished picture and its seed through second passes, if there are any."""
+    if plan is None or not plan.is_asked:
+        return lambda picture, seed: picture
+    plan.check(job.method)
+    plan.check_layout(layout, base.sizes, base.name)
+    own = settings_of(base).model.size
+    ready = make_ready(base, job.method, layout, _by_name(layout, concepts), plan, own)
+
+    def taken(picture: Image.Image, seed: int) -> Image.Image:
+        steps, scale = job.sampling.steps, job.sampling.guidance_scale
+        pixels = pixels_of(picture)  # as its file would hold them
+        further = take_further(base, job.method, ready, pixels, seed, plan, own, steps, scale)
+        return image_of(run_to_end(further, watch).pixels)
+
+    return taken
 
 
 def compose_steps(

@@ -1,7 +1,7 @@
 """Cones 2 (Liu et al. 2023, arXiv 2305.19327): residuals at class words, and layout guidance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.concept.stored import CONES2
@@ -11,8 +11,9 @@ from toolkit.methods.method import Method, Process
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
+    from toolkit.backbones.prompts import Prompt
     from toolkit.concept import Concept
-    from toolkit.layout.layout import Layout
+    from toolkit.layout.layout import Layout, Region
     from toolkit.methods.method import Prepared
 
 
@@ -21,6 +22,7 @@ class Cones2(Method):
     """The base with one prompt, in which class words are read as concepts and drawn to boxes."""
 
     recipe: ClassVar[str] = CONES2
+    keeps_regions: ClassVar[bool] = True
 
     name: str = "cones2"
     guidance_steps: int | None = None
@@ -71,3 +73,21 @@ class Cones2(Method):
         from toolkit.methods.recurring import Recurring
 
         return Recurring(base, [own for (own,) in prepared], self, steps, guidance_scale)
+
+    def again(
+        self, base: "Backbone", prepared: "Sequence[Prepared]", guidance_scale: float
+    ) -> Process:
+        """Class words are drawn to their boxes at every step, each of which is taken once."""
+        from toolkit.methods.recurring import Drawn
+
+        return Drawn(base, [own for (own,) in prepared], self, guidance_scale)
+
+    def alone(
+        self, layout: "Layout", region: "Region", concepts: "Mapping[str, Concept]"
+    ) -> "Prompt":
+        """The region's prompt in class words, with its own concept's residual."""
+        from toolkit.methods.reading import with_subjects
+
+        own = replace(layout, prompt=region.prompt, regions=(region,), background=None)
+        negative = layout.negative_prompt_of(region)
+        return replace(with_subjects(replace(own, conditions=()), concepts), negative=negative)

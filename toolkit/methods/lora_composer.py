@@ -43,6 +43,7 @@ class LoraComposer(Method):
     """Switches and constants; the defaults are the released sampler's."""
 
     takes_schedules: ClassVar[bool] = True
+    keeps_regions: ClassVar[bool] = True
 
     name: str = "lora_composer"
 
@@ -173,6 +174,14 @@ class LoraComposer(Method):
         from toolkit.methods.refining import Refining
 
         return Refining(base, [own for (own,) in prepared], self, steps, guidance_scale)
+
+    def again(
+        self, base: "Backbone", prepared: "Sequence[Prepared]", guidance_scale: float
+    ) -> Process:
+        """Predict with regions that attend as ever; the constraints move nothing any more."""
+        from toolkit.methods.plain import Plain
+
+        return Plain(base, [own for (own,) in prepared], guidance_scale, self.regional)
 
     def step_size_at(self, step: int, steps: int) -> float:
         """phi_t (eq. 10): decays from `step_size` to its half, or that half's root."""

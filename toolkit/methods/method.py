@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from toolkit.backbones import Backbone, Conditioning
+    from toolkit.backbones.prompts import Prompt
     from toolkit.backbones.protocol import Scheduler
     from toolkit.concept import Concept
-    from toolkit.layout.layout import Layout
+    from toolkit.layout.layout import Layout, Region
     from toolkit.methods.guidance import Guidance
 
     Prepared = tuple[Conditioning, ...]
@@ -69,6 +70,8 @@ class Method(ABC):
 
     recipe: ClassVar[str] = ED_LORA
     """How its concepts are trained, as `toolkit train recipe=` has it."""
+    keeps_regions: ClassVar[bool] = False
+    """Whether its regions act while a finished picture is denoised `again`."""
     finishes: ClassVar[bool] = False
     """Whether `finish` does something, for which it is shown an image of each concept."""
     takes_schedules: ClassVar[bool] = False
@@ -134,6 +137,22 @@ class Method(ABC):
         self, base: "Backbone", prepared: "Sequence[Prepared]", steps: int, guidance_scale: float
     ) -> Process:
         """Begin a batch, one picture for each of `prepared`; all canvases have one size."""
+
+    def again(
+        self, base: "Backbone", prepared: "Sequence[Prepared]", guidance_scale: float
+    ) -> Process:
+        """Begin a batch of finished pictures that are denoised again: predicted, and not guided."""
+        from toolkit.methods.plain import Plain
+
+        return Plain(base, [own for (own,) in prepared], guidance_scale)
+
+    def alone(
+        self, layout: "Layout", region: "Region", concepts: "Mapping[str, Concept]"
+    ) -> "Prompt":
+        """What draws a region alone: its prompt under its own concept, at its strength."""
+        from toolkit.methods.reading import own_prompt
+
+        return own_prompt(layout, region, concepts)
 
 
 class PlainMethod(Method):

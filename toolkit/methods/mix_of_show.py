@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.methods.method import PlainMethod
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class MixOfShow(PlainMethod):
     """One model that holds all concepts; each box attends to a prompt of its own."""
+
+    keeps_regions: ClassVar[bool] = True
 
     name: str = "mix_of_show"
     fusion: str | None = None

@@ -37,9 +37,14 @@ class Plain(Unguided):
     """Plain sampling, each picture under one conditioning."""
 
     def __init__(
-        self, base: Backbone, conditionings: Sequence[Conditioning], guidance_scale: float
+        self,
+        base: Backbone,
+        conditionings: Sequence[Conditioning],
+        guidance_scale: float,
+        regional: Regional = ALONE,
     ) -> None:
-        self.passes = base.passes(conditionings, ALONE)
+        """regional: how regions attend."""
+        self.passes = base.passes(conditionings, regional)
         self.scale = scales_of(base, conditionings, guidance_scale)
 
     def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:

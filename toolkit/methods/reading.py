@@ -8,7 +8,7 @@ from toolkit.backbones.prompts import Prompt, Subject
 from toolkit.concept import Concept
 from toolkit.concept.merge import merged
 from toolkit.concept.stored import CONES2
-from toolkit.layout.layout import Layout
+from toolkit.layout.layout import Layout, Region
 from toolkit.layout.strength import largest
 from toolkit.methods.prompts import (
     canvas_prompt,
@@ -35,17 +35,19 @@ def encode(
 
 def own_prompts(layout: Layout, concepts: Mapping[str, Concept]) -> tuple[Prompt, list[Prompt]]:
     """The canvas with class words, and each region in its own concept's words."""
-    regions = [
-        Prompt(
-            region_prompt(region, layout, concepts),
-            layout.negative_prompt_of(region),
-            concepts[region.concept],
-            region.strength,
-        )
-        for region in layout.regions
-    ]
+    regions = [own_prompt(layout, region, concepts) for region in layout.regions]
     behind = concepts[layout.background] if layout.background else None
     return Prompt(canvas_prompt(layout, concepts), layout.negative_prompt, behind), regions
+
+
+def own_prompt(layout: Layout, region: Region, concepts: Mapping[str, Concept]) -> Prompt:
+    """A region in its own concept's words, at its strength."""
+    return Prompt(
+        region_prompt(region, layout, concepts),
+        layout.negative_prompt_of(region),
+        concepts[region.concept],
+        region.strength,
+    )
 
 
 def under(change: Concept | None, prompt: Prompt) -> Prompt:

@@ -11,6 +11,7 @@ from toolkit.backbones import Backbone, Conditioning
 from toolkit.backbones.prompts import Regional
 from toolkit.methods.cones2 import Cones2
 from toolkit.methods.euler import Euler, sigmas_of
+from toolkit.methods.plain import Unguided
 
 if TYPE_CHECKING:
     from toolkit.methods.guidance import Guidance
@@ -27,10 +28,7 @@ class Recurring:
         steps: int,
         guidance_scale: float,
     ) -> None:
-        regional = Regional(
-            injection=False, isolation=False, steering=(method.inside, method.outside)
-        )
-        self.passes = base.passes(conditionings, regional)
+        self.passes = base.passes(conditionings, _steered(method))
         self.scale = guidance_scale
         self.weight = method.weight
         self.order = method.order(steps)
@@ -67,14 +65,43 @@ class Recurring:
         """w ln(1 + r^2) with the level r of the guidance's own schedule; 0 behind its end."""
         if level >= len(self.guiding):
             return 0.0
-        squared = torch.tensor(self.guiding[level]) ** 2
-        return float(self.weight * torch.log1p(squared))
+        return _strength(self.weight, torch.tensor(self.guiding[level]) ** 2)
 
     def fresh_noise(self, latents: Tensor, level: int) -> Tensor:
         """Standard noise for the step that starts at `level`."""
         shape = latents.shape[1:]
         drawn = [torch.randn(shape, generator=generator) for generator in self.drawn]
         return torch.stack(drawn).to(latents)
+
+
+class Drawn(Unguided):
+    """The same words drawn to their regions, at steps of the base's own scheduler."""
+
+    def __init__(
+        self,
+        base: Backbone,
+        conditionings: Sequence[Conditioning],
+        method: Cones2,
+        guidance_scale: float,
+    ) -> None:
+        self.passes = base.passes(conditionings, _steered(method))
+        self.scale, self.weight = guidance_scale, method.weight
+        self.signal = base.noise_schedule().signal.cpu()
+
+    def predict(self, latents: Tensor, number: int, timestep: Tensor) -> Tensor:
+        """(pictures, channels, h, w) noise (or velocity)."""
+        signal = self.signal[int(timestep)]
+        strength = _strength(self.weight, (1 - signal) / signal)
+        return self.passes.predict(latents, timestep, self.scale, steering=strength)
+
+
+def _steered(method: Cones2) -> Regional:
+    return Regional(injection=False, isolation=False, steering=(method.inside, method.outside))
+
+
+def _strength(weight: float, squared: Tensor) -> float:
+    """w ln(1 + r^2)."""
+    return float(weight * torch.log1p(squared))
 
 
 def _seed_of(noise: Tensor) -> int:

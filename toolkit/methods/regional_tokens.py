@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.methods.method import PlainMethod
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class RegionalTokens(PlainMethod):
     """LoRAs merged, and each box attends to a prompt of its own with the concept's tokens."""
+
+    keeps_regions: ClassVar[bool] = True
 
     name: str = "regional_tokens"
 

@@ -30,6 +30,10 @@ class Drawing(BaseModel):
     seeds: int | list[int] = Field(default=1, description="4 means 0 to 3; [7, 11] those two")
     steps: int | None = None
     guidance_scale: float | None = None
+    upscale: float = Field(
+        default=1, ge=1, le=4, description="how many times as large the finished picture is made"
+    )
+    detail: bool = Field(default=False, description="refine each small region by itself")
 
     def order(self, model: tuple[str, ...], folders: Folders) -> Order:
         """The same as a command. Raises InputError for what is wrong.
@@ -59,6 +63,8 @@ class Drawing(BaseModel):
             {_key(name): _typed(value) for name, value in self.switches.items()},
             self.steps,
             self.guidance_scale,
+            self.upscale,
+            self.detail,
             json.dumps(self.seeds).replace(" ", ""),
             overwrite,
         )

@@ -12,10 +12,11 @@ from torch import Tensor
 from toolkit.backbones import Base, load_base
 from toolkit.backbones.waiting import WAIT_WHILE_COMPOSING
 from toolkit.batch.asked import Asked, checked, composition_folder
+from toolkit.batch.composition import refined_step
 from toolkit.batch.concepts import read_concept
+from toolkit.batch.further import composer_for, list_firsts, second_for
 from toolkit.batch.fusions import make_fusions
-from toolkit.batch.journal import MANIFEST, Item, clear, is_done, recipe_of, set_aside
-from toolkit.batch.module import Composer, refined_step
+from toolkit.batch.journal import Item, is_done, make_room, recipe_of
 from toolkit.batch.report import end_of_composing
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
@@ -83,16 +84,10 @@ class Maker:
         folder = composition_folder(config)
         items = [Item(order.drawn, seed) for seed in config.seeds]
         writer = self._writer(asked, config, folder)
-        sampling = config.sampling
-        module = Composer(
-            self.base,
-            concepts,
-            config.method,
-            sampling.steps,
-            sampling.guidance_scale,
-            asked.exemplars,
+        second = second_for(config, writer)
+        module = composer_for(
+            self.base, concepts, config.method, config.sampling, asked.exemplars, second
         )
-        passes = config.method.passes(sampling.steps)
         reached: list[Item] = []
         try:
             for item in items:
@@ -103,18 +98,20 @@ class Maker:
                     tell(Finished(item.seed, image))
                     continue
                 tell(Begun(item.seed))
-                set_aside([item], folder)
-                clear([item], folder)
-                (folder / MANIFEST).unlink(missing_ok=True)
+                make_room([item], folder, config.keep_earlier)
+                if second is not None:
+                    second.make_room([item], config.overwrite, config.keep_earlier)
                 with self._tokenising, suppress(Exception):  # predict_step tells it
-                    module.conditioning(item.layout)
-                module.on_step = partial(self._watch, order, item, passes, tell, stopped)
+                    module.encode(item)
+                steps = module.passes_of(item)
+                module.on_step = partial(self._watch, order, item, steps, tell, stopped)
                 (composition,) = module.predict_step([item], 0)
                 reached.append(item)
                 writer.write(composition, rank=0)
                 error = composition.error
                 tell(Finished(item.seed, "" if error else image, error, composition.seconds))
         finally:
+            list_firsts(config)
             end_of_composing(reached, reached, folder, config.method_name, [])
 
     def import_file(self, order: Order) -> None:
@@ -167,6 +164,7 @@ class Maker:
             config.sampling.steps,
             config.sampling.guidance_scale,
             asked.exemplars,
+            config.sampling.record(config.model.size),
         )
         return CompositionWriter(folder, recipe, config.figures, config.provenance)
 
@@ -185,4 +183,6 @@ class Maker:
 
 def _asked(order: Order) -> Asked:
     config = order.compose_config
-    return checked([order.drawn], Lines({}, ()), config, config.model, config.method)
+    return checked(
+        [order.drawn], Lines({}, ()), config, config.model, config.method, config.sampling
+    )

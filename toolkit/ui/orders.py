@@ -74,7 +74,7 @@ class Order:
     def check_files(self) -> None:
         """Raise InputError for what files tell to be wrong: concepts, the canvas, empty boxes."""
         config = self.compose_config
-        checked([self.drawn], Lines({}, ()), config, config.model, config.method)
+        checked([self.drawn], Lines({}, ()), config, config.model, config.method, config.sampling)
 
     @property
     def command(self) -> str:
@@ -92,6 +92,8 @@ def compose_arguments(
     switches: Mapping[str, str],
     steps: int | None,
     guidance_scale: float | None,
+    upscale: float,
+    detail: bool,
     seeds: str,
     overwrite: bool,
 ) -> tuple[str, ...]:
@@ -100,6 +102,8 @@ def compose_arguments(
     typed += [f"method.{name}={value}" for name, value in switches.items()]
     typed += [f"sampling.steps={steps}"] if steps is not None else []
     typed += [f"sampling.guidance_scale={guidance_scale}"] if guidance_scale is not None else []
+    typed += [f"sampling.upscale={upscale:g}"] if upscale != 1 else []
+    typed += ["sampling.detail=true"] if detail else []
     typed.append(f"seeds={seeds}")
     typed += folder_arguments(folders)
     return tuple(typed + (["overwrite=true"] if overwrite else []))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolkit.batch.journal import DONE, read_entry
+from toolkit.batch.journal import DONE, read_entry, size_of
 from toolkit.ui.messages import address
 
 
@@ -44,14 +44,15 @@ class Results:
         method, layout, file = path.relative_to(self._root / "compose").parts
         try:
             inputs = entry["inputs"]
+            width, height = size_of(inputs)
             return {
                 "layout": layout,
                 "method": method,
                 "seed": int(inputs["seed"]),
                 "concepts": sorted(inputs["concepts"]),
                 "prompt": inputs["layout"]["prompt"],
-                "width": inputs["layout"]["width"],
-                "height": inputs["layout"]["height"],
+                "width": width,
+                "height": height,
                 "seconds": entry.get("seconds"),
                 "image": address(f"compose/{method}/{entry['image']}"),
                 "entry": address(f"compose/{method}/{layout}/{file}"),

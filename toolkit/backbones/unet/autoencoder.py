@@ -35,6 +35,11 @@ def encode(vae: Autoencoder, pixels: Tensor) -> Tensor:
     """
     config = vae.config
     shift = getattr(config, "shift_factor", None) or 0.0
-    encoded = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype))
-    latents = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mean
+    shown = (pixels * 2 - 1).to(vae.device, vae.dtype)
+    if isinstance(vae, AutoencoderTiny):
+        latents = vae.encode(shown).latents
+    elif pixels.shape[2:].numel() > PIXELS_AT_ONCE:
+        latents, _ = vae._tiled_encode(shown).chunk(2, dim=1)
+    else:
+        latents = vae.encode(shown).latent_dist.mean
     return (latents - shift) * config.scaling_factor

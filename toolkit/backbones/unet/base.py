@@ -356,6 +356,18 @@ class Base:
         channels = int(self.unet.config.block_out_channels[0])
         return rows * columns * channels * _VALUES_PER_CHANNEL * self.dtype.itemsize
 
+    def bytes_of_canvas(self, width: int, height: int) -> int:
+        """What one picture takes with its largest concept region mask, in bytes: an estimate.
+
+        On a CPU there is no such mask.
+        """
+        needed = self.bytes_of_picture(width, height)
+        if self.device.type == "cpu":
+            return needed
+        rows, columns = self.latent_size(width, height)
+        finest = min(layer.downscale for layer in self.layers)
+        return needed + (rows * columns // finest**2) ** 2 * self.dtype.itemsize
+
     def foreign_names(self) -> ForeignNames:
         """What other programs call the maps of this base."""
         with self.lock:

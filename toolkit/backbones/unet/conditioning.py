@@ -20,13 +20,14 @@ from toolkit.backbones.unet.encoding import (
     places_of_words,
     tokenise_pair,
 )
-from toolkit.backbones.unet.framing import Framing, added_conditions
+from toolkit.backbones.unet.framing import Framing, added_conditions, framed
 from toolkit.backbones.unet.names import Part
 from toolkit.backbones.unet.subjects import subject_places, with_residuals
 from toolkit.errors import InputError, shortened
 from toolkit.layout.areas import Area, area_of
 from toolkit.layout.layout import Layout
 from toolkit.layout.strength import StrengthSchedule, strength_at
+from toolkit.layout.tiles import Tile
 
 NEGATIVE, POSITIVE = 0, 1
 """The two sides of classifier-free guidance, in the order in which a pass has them."""
@@ -82,6 +83,23 @@ class Conditioning:
         """The same, with its regions in other parts of the canvas."""
         regions = (replace(one, area=area) for one, area in zip(self.regions, areas, strict=True))
         return replace(self, regions=tuple(regions))
+
+    def of_tile(self, tile: Tile) -> "Conditioning":
+        """The same for a part of the canvas: its regions where they lie in it."""
+
+        def shown(regions: Sequence[EncodedRegion]) -> tuple[EncodedRegion, ...]:
+            return tuple(replace(one, area=replace(one.area, tile=tile)) for one in regions)
+
+        width, height = tile.canvas
+        framing = Framing((height, width), (tile.top, tile.left), (tile.height, tile.width))
+        return replace(
+            self,
+            layout=replace(self.layout, width=tile.width, height=tile.height),
+            regions=shown(self.regions),
+            steered=shown(self.steered),
+            controls=self.controls.of_tile(tile),
+            added=framed(self.added, framing),
+        )
 
 
 def check_prompt(prompt: Prompt, base: Base) -> None:

@@ -6,7 +6,7 @@ of those of one depth the later one's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +24,7 @@ from toolkit.images.tensors import pixels_of
 from toolkit.layout.areas import areas_of
 from toolkit.layout.layout import Condition, ConditionType, Layout
 from toolkit.layout.masks import area_masks, edge_mask
+from toolkit.layout.tiles import Tile
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class ControlNetInput:
 
     pixels: (1, channels, height, width) in 0..1. text: of both sides, (1, places, dim): a
     ControlNet has no layer-wise tokens, so it reads the mean of the layers' encodings.
+    tile: what of the canvas they show; None: all of it.
     """
 
     network: ControlNetModel | ControlNetUnionModel
     condition: Condition
     pixels: Tensor
     text: tuple[Tensor, Tensor]
+    tile: Tile | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,19 @@ class Controls:
 
     adapter: tuple[Tensor, ...] = ()
     networks: tuple[ControlNetInput, ...] = ()
+
+    def of_tile(self, tile: Tile) -> "Controls":
+        """The same for a part of the canvas."""
+        features = []
+        for feature in self.adapter:
+            rows, columns = feature.shape[-2:]
+            own = rows * tile.height // tile.canvas[1], columns * tile.width // tile.canvas[0]
+            features.append(feature[..., *tile.within(*own)])
+        networks = (
+            replace(one, pixels=one.pixels[..., *tile.within(tile.height, tile.width)], tile=tile)
+            for one in self.networks
+        )
+        return Controls(tuple(features), tuple(networks))
 
 
 def check_conditions(layout: Layout, base: Base) -> None:
@@ -85,15 +101,23 @@ def prepare_controls(base: Base, layout: Layout, text: tuple[Tensor, Tensor]) ->
     return Controls(tuple(adapter), tuple(networks))
 
 
-def weighted(feature: Tensor, condition: Condition, layout: Layout) -> Tensor:
+def weighted(
+    feature: Tensor, condition: Condition, layout: Layout, tile: Tile | None = None
+) -> Tensor:
     """(n, channels, h, w) of what a network adds, times the condition's weight in each cell."""
-    return feature * weight_map(condition, layout, *feature.shape[-2:]).to(feature)
+    height, width = feature.shape[-2:]
+    return feature * weight_map(condition, layout, height, width, tile).to(feature)
 
 
-def weight_map(condition: Condition, layout: Layout, height: int, width: int) -> Tensor:
-    """(height, width): the weight of a condition in each cell of a map over the canvas."""
+def weight_map(
+    condition: Condition, layout: Layout, height: int, width: int, tile: Tile | None = None
+) -> Tensor:
+    """(height, width): the weight of a condition in each cell of a map over the canvas, or a tile.
+
+    tile: what of the canvas the map shows; None: all of it.
+    """
     weights = torch.full((height, width), condition.weight)
-    areas = areas_of(layout.regions)
+    areas = [replace(area, tile=tile) for area in areas_of(layout.regions)]
     visible = area_masks(areas, height, width)
     for area, mask, weight in zip(areas, visible, condition.region_weights, strict=False):
         if weight is not None:

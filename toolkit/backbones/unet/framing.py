@@ -30,6 +30,14 @@ class Framing:
         return (*self.original, *self.corner, *self.target)
 
 
+def framed(added: Mapping[str, Tensor], framing: Framing) -> Mapping[str, Tensor]:
+    """What `added_conditions` gave, of another framing."""
+    if not added:
+        return added
+    rows = torch.tensor([framing.time_ids] * len(added["time_ids"]))
+    return {**added, "time_ids": rows.to(added["time_ids"])}
+
+
 def added_conditions(pooled: Tensor | None, framings: Sequence[Framing]) -> Mapping[str, Tensor]:
     """What diffusers' U-Net takes as `added_cond_kwargs`; nothing without a pooled text.
 

@@ -9,6 +9,7 @@ from toolkit.backbones.prompts import Regional
 from toolkit.backbones.unet.conditioning import POSITIVE, Conditioning
 from toolkit.backbones.unet.rows import Batch, Size
 from toolkit.backbones.unet.steering import region_weights
+from toolkit.layout.areas import Area
 from toolkit.layout.masks import shares
 
 
@@ -77,10 +78,19 @@ def word_weights(batch: Batch, size: Size) -> Tensor | None:
         weights = torch.zeros(len(batch.sides), 1, size[0] * size[1], one.window)
         positive = weights[batch.sides.index(POSITIVE), 0]
         for steered in one.steered:
-            own = region_weights(steered.area.bounds, canvas, size, *weighed)
+            own = _steered_weights(steered.area, canvas, size, weighed)
             positive[:, list(steered.places)] = own.flatten()[:, None]
         parts.append(weights)
     return batch.over_rows(parts).to(batch.base.device)
+
+
+def _steered_weights(area: Area, canvas: Size, size: Size, weighed: tuple[float, float]) -> Tensor:
+    """(h, w): as `region_weights`, of what a tile shows."""
+    if area.tile is None:
+        return region_weights(area.bounds, canvas, size, *weighed)
+    width, height = area.tile.canvas
+    whole = region_weights(area.bounds, (height, width), area.tile.of_canvas(*size), *weighed)
+    return whole[area.tile.within(*size)]
 
 
 def shares_of(batch: Batch, layout: Conditioning, size: Size) -> Tensor:

@@ -219,7 +219,9 @@ def _residuals(
         return_dict=False,
         **kinds,
     )
-    return [weighted(part, control.condition, layout.layout) for part in (*down, middle)]
+    return [
+        weighted(part, control.condition, layout.layout, control.tile) for part in (*down, middle)
+    ]
 
 
 def _adapter_features(batch: Batch) -> list[Tensor]:

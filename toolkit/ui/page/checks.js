@@ -15,8 +15,8 @@ export function startChecks() {
 // What POST /api/compose takes.
 export function order() {
   const { layout, settings } = drawing;
-  const { method, switches, steps, guidance_scale } = settings;
-  return { layout, method, switches, steps, guidance_scale, seeds: seedsOf(settings.seeds) };
+  const { method, switches, steps, guidance_scale, detail } = settings;
+  return { layout, method, switches, steps, guidance_scale, upscale: settings.upscale ?? 1, detail, seeds: seedsOf(settings.seeds) };
 }
 
 function seedsOf(text) {

@@ -6,7 +6,7 @@ let past = [], future = [], last = "";
 
 export const drawing = {
   layout: { name: "drawing", prompt: "", negative_prompt: "", width: 128, height: 128, background: null, regions: [] },
-  settings: { method: "balanced", switches: {}, seeds: "1", steps: null, guidance_scale: null, decoded: false, overwrite: false },
+  settings: { method: "balanced", switches: {}, seeds: "1", steps: null, guidance_scale: null, upscale: null, detail: false, decoded: false, overwrite: false },
   selected: -1,
   concept: null, // what a new region is given
 };

@@ -86,7 +86,8 @@ function methodFields() {
   at("seeds").addEventListener("input", () => set({ seeds: at("seeds").value }));
   at("steps").addEventListener("input", () => set({ steps: number("steps") }));
   at("guidance").addEventListener("input", () => set({ guidance_scale: number("guidance") }));
-  for (const id of ["decoded", "overwrite"]) at(id).addEventListener("change", () => set({ [id]: at(id).checked }));
+  at("upscale").addEventListener("input", () => set({ upscale: number("upscale") }));
+  for (const id of ["detail", "decoded", "overwrite"]) at(id).addEventListener("change", () => set({ [id]: at(id).checked }));
 }
 
 const number = (id) => (at(id).value === "" ? null : Number(at(id).value));
@@ -146,6 +147,9 @@ function renderMethod(settings) {
   put("guidance", settings.guidance_scale);
   at("steps").placeholder = base.steps;
   at("guidance").placeholder = base.guidance_scale;
+  put("upscale", settings.upscale);
+  at("upscale").placeholder = 1;
+  at("detail").checked = settings.detail;
   at("decoded").checked = settings.decoded;
   at("overwrite").checked = settings.overwrite;
   if (shown === method.name) return;

@@ -67,10 +67,11 @@ async function view(one) {
   const told = {
     prompt: inputs.layout.prompt, "negative prompt": inputs.layout.negative_prompt || "none",
     regions: inputs.layout.regions.map((region) => `${region.concept}: ${region.prompt}`).join("\n") || "none",
-    background: inputs.layout.background ?? "none", size: `${inputs.layout.width} × ${inputs.layout.height}`,
+    background: inputs.layout.background ?? "none", size: `${one.width} × ${one.height}`,
     base: inputs.base.name, steps: inputs.steps, guidance: inputs.guidance_scale, seconds: entry.seconds,
     "losses, first and last": entry.losses.length ? `${entry.losses[0].toPrecision(4)}, ${entry.losses.at(-1).toPrecision(4)}` : "none",
     method: Object.entries(inputs.method).map(([key, value]) => `${key} ${value}`).join(", "),
+    "taken further": entry.further ? `from ${entry.further.first.method}: ${Object.entries(inputs.second).map(([key, value]) => `${key} ${value}`).join(", ")}` : "no",
     concepts: Object.entries(inputs.concepts).map(([name, hash]) => `${name} ${hash.slice(0, 12)}`).join(", "),
   };
   at("provenance").replaceChildren(...Object.entries(told).flatMap(([key, value]) => [make("dt", { textContent: key }), make("dd", { textContent: value })]));

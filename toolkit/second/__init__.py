@@ -1,0 +1,1 @@
+"""Second passes: what is done with a finished picture."""
