@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     for name, sheet in SHEETS.items():
         if not arguments.only or name in arguments.only:
-            draw(sheet, arguments.composed).quantize(256).save(DOCS / f"{name}.png", optimize=True)
+            draw(sheet, arguments.composed).save(DOCS / f"{name}.webp", quality=90, method=6)
     if not arguments.only or "scene1_attention" in arguments.only:
         attention = arguments.composed / "lora_composer" / "scene1" / "0_attention.png"
         shutil.copyfile(attention, DOCS / "scene1_attention.png")
