@@ -16,6 +16,7 @@ from torch import Tensor
 
 from toolkit.backbones import Base, Part, load_base
 from toolkit.concept import Concept, LowRank, load_concept, save_concept
+from toolkit.concept.formats.family import FAMILY_OF_WIDTH
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format
@@ -118,7 +119,11 @@ def test_each_of_kohyas_maps_lands_on_its_own_place(
     check_same(read_foreign(tmp_path / "x.safetensors", "sks", sd2, trigger="sks"), expected)
 
 
-def test_our_kohya_names_are_those_of_its_own_tools(sd2: Base, tmp_path: Path) -> None:
+def test_our_kohya_names_are_those_of_its_own_tools(
+    sd2: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where 1.x has convolutions: 2.x is told by its text, which is 1024 wide in real ones."""
+    monkeypatch.setitem(FAMILY_OF_WIDTH, 24, FAMILY_OF_WIDTH[1024])
     tensors, concept = constants(sd2)
     file = write_foreign(concept, Format.KOHYA, tmp_path / "x.safetensors").files[0]
     written = load_file(file)
@@ -167,7 +172,9 @@ def test_a_textual_inversion(sd2: Base, tmp_path: Path) -> None:
     assert read.token_names == ("<toy1>", "<toy2>", "<toy3>")
     assert torch.equal(read.embeddings, vectors[:, None].expand(3, 16, 24))
     save_file({"emb_params": torch.randn(3, 768)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="768"):
+    with pytest.raises(
+        InputError, match="made for Stable Diffusion 1.x; tiny2 is a Stable Diffusion 2.x"
+    ):
         read_foreign(tmp_path / "other.safetensors", "toy", sd2, "cat")
 
 
