@@ -71,6 +71,7 @@ SCENE = "layout=scene1"
         (read_train, ["concept=dog", "model.path=/" + "a" * 300], "no such file or folder"),
         (read_sample, [], "concept=NAME (toolkit concepts lists"),
         (read_compose, [SCENE, "width=512"], "how large a picture is stands in its layout"),
+        (read_train, ["concept＝dog"], "got 'concept＝dog': ＝ is no ="),
         (read_concepts, ["trainers=1"], "trainers (valid: concepts_dir, output_dir)"),
         (read_rate, ["methods=balanced", SCENE], "methods=balanced: name two or more"),
         (read_sample, ["concept=dog,cat"], "one concept"),

@@ -70,6 +70,8 @@ def test_a_wrong_layout_line_does_not_move_the_numbers_of_others(tmp_path: Path)
         ('[["\\u0000"]]', "holds NULs"),
         ('{"\\ud83d": 1}', "half of a character"),
         ('{"a": 1\n"b": 2}', r"line 2 is not JSON"),
+        ("{“a”: 1}", '“ is no "'),
+        ('{"a"：1}', "： is no :"),
         ("[" * 100_000, "nested too deeply"),
         (f'{{"a": {"9" * 5000}}}', "digits"),
     ],

@@ -160,3 +160,16 @@ def test_aliases_that_stand_for_billions_are_refused() -> None:
 def test_only_a_newline_breaks_a_line() -> None:
     text = "a: one\u2028two\x85three\nb: [\u2029]"
     assert read_yaml(text, "x") == {"a": "one\u2028two\x85three", "b": ["\u2029"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nbox：[1, 2]\nb: 2", r"： is no :; or wrong indentation"),
+        ("box: [1, 2】", r"】 is no \]"),
+        ("a: “x: 1”", r"“ is no \""),
+    ],
+)
+def test_a_character_that_only_looks_like_yamls_is_named(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_yaml(text, "x.yaml")

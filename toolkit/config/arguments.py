@@ -8,6 +8,7 @@ from toolkit.config.schema import LARGEST_SEED
 from toolkit.errors import InputError, shortened, within
 from toolkit.files import from_home, is_file_here
 from toolkit.names import check_characters
+from toolkit.text.look_alikes import look_alikes
 from toolkit.text.yaml_values import read_scalar
 
 MOST_SEEDS = 10_000
@@ -20,7 +21,9 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not key:
-            raise InputError(f"expected key=value, got {argument!r}")
+            found = look_alikes(argument)
+            more = f": {found}" if found else ""
+            raise InputError(f"expected key=value, got {argument!r}{more}")
         with within(key):
             check_characters(key, value)
         typed[key] = value

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from toolkit.errors import InputError, shown
 from toolkit.names import check_texts
+from toolkit.text.look_alikes import look_alikes
 
 
 def read_json(text: str, where: str) -> Any:
@@ -18,9 +19,10 @@ def read_json(text: str, where: str) -> Any:
         return value
     except json.JSONDecodeError as error:
         line = f", line {error.lineno}" if "\n" in text.strip() else ""
-        raise InputError(
-            f"{where}{line} is not JSON: {error.msg} (character {error.colno})"
-        ) from error
+        place = f"character {error.colno}"
+        found = look_alikes(text[error.pos : error.pos + 1])
+        place += f": {found}" if found else ""
+        raise InputError(f"{where}{line} is not JSON: {error.msg} ({place})") from error
     except RecursionError as error:
         raise InputError(f"{where} is nested too deeply") from error
     except (ValueError, InputError) as error:

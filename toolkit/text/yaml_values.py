@@ -10,6 +10,7 @@ import yaml
 
 from toolkit.errors import InputError
 from toolkit.names import check_texts
+from toolkit.text.look_alikes import look_alikes
 
 _SCALARS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -93,7 +94,7 @@ def read_yaml(text: str, where: str) -> Any:
             f"{where}, line {line}: holds the character U+{error.character:04X}, which text cannot"
         ) from error
     except yaml.MarkedYAMLError as error:
-        raise InputError(f"{where}{_problem(error)}") from error
+        raise InputError(f"{where}{_problem(error, text)}") from error
     except RecursionError as error:
         raise InputError(f"{where} is nested too deeply") from error
     except InputError as error:
@@ -140,7 +141,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def _problem(error: yaml.MarkedYAMLError) -> str:
+def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
     problem = error.problem or "cannot be read"
     mark = error.problem_mark
     unclosed = (error.context or "").startswith("while scanning a quoted scalar")
@@ -150,6 +151,11 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
         hint = ""
     else:
         said = f"{error.context or ''} {problem}"
-        hint = next(f" ({meant})" for found, meant in _PROBLEMS if re.search(found, said))
+        hint = next(meant for found, meant in _PROBLEMS if re.search(found, said))
+        if mark is not None:
+            begun = min(mark, error.context_mark or mark, key=lambda place: place.line)
+            lines = text.split("\n")[begun.line : mark.line + 1]
+            hint = "; or ".join(filter(None, [look_alikes("\n".join(lines)), hint]))
+        hint = f" ({hint})"
     line = "" if mark is None else f", line {mark.line + 1}"
     return f"{line}: {problem}{hint}"
