@@ -16,12 +16,13 @@ from sample_layouts import PAIR
 from torch import Tensor
 
 from toolkit.backbones import Base
-from toolkit.backbones.unet.controls import check_conditions
+from toolkit.backbones.unet.controls import check_conditions, weight_map
 from toolkit.concept import Concept
 from toolkit.errors import InputError
 from toolkit.layout.cells import cells_of
 from toolkit.layout.files import read_layouts
 from toolkit.layout.layout import Condition, ConditionType, Layout
+from toolkit.layout.tiles import tiles_of
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.sampling import compose
 
@@ -205,3 +206,31 @@ def test_a_network_of_the_hub_is_asked_for_once_where_there_is_none(
     condition = Condition(ConditionType.CONTROLNET, "somebody/something", files / "image.png")
     with pytest.raises(InputError, match="cannot be reached: check the network"):
         check_conditions(replace(PAIR, conditions=(condition,)), reference_base)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_tile_is_steered_by_its_part_of_the_image(
+    kind: ConditionType, files: Path, reference_base: Base, concepts: dict[str, Concept]
+) -> None:
+    steering = condition(files, kind, weight=0.3, region_weights=(1.0, None))
+    layout = replace(PAIR, conditions=(steering,))
+    (whole,) = PUBLISHED.prepare(reference_base, layout, concepts)
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    for tile in tiles_of(256, 192, 128, 64):
+        own = whole.of_tile(tile)
+        for part, of_whole in zip(own.controls.adapter, whole.controls.adapter, strict=True):
+            shown = tile.within(*part.shape[-2:])
+            assert part.equal(of_whole[(..., *shown)])
+        for network, of_whole in zip(own.controls.networks, whole.controls.networks, strict=True):
+            top, left = tile.top, tile.left
+            assert network.pixels.equal(of_whole.pixels[..., top : top + 128, left : left + 128])
+        weights = weight_map(steering, own.layout, 16, 16, tile)
+        assert weights.equal(weight_map(steering, layout, 24, 32)[tile.within(16, 16)])
+        passes = reference_base.passes([own], PUBLISHED.regional)
+        with torch.no_grad():
+            found = passes.predict(latents, torch.tensor(500), 4.0)
+            bare = replace(own, controls=type(own.controls)())
+            without = reference_base.passes([bare], PUBLISHED.regional).predict(
+                latents, torch.tensor(500), 4.0
+            )
+        assert (found - without).abs().max() > 0.01 * without.std()

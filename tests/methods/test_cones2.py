@@ -19,6 +19,8 @@ from toolkit.methods.cones2 import Cones2
 from toolkit.methods.lora_composer import PUBLISHED
 from toolkit.methods.reading import with_subjects
 from toolkit.sampling import compose
+from toolkit.second.further import make_ready, run_to_end, take_further
+from toolkit.second.plan import SecondPasses
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 LAYOUT = """\
@@ -190,3 +192,29 @@ def test_composing(
     save_concept(concepts["cat"], folder / "cones2/cat.safetensors")
     assert run() == 2
     assert "cat is of recipe=ed_lora" in capsys.readouterr().err
+
+
+def test_a_picture_taken_further_has_its_words_drawn_to_their_boxes_again(
+    tiny_base: Base, residuals: dict[str, Concept]
+) -> None:
+    dog, cat = Region("dog", "<dog>", (0.0, 0.0, 0.25, 0.5)), Region("cat", "<cat>", RIGHT)
+    own = replace(layout("a dog and a cat", dog, cat), width=256, height=128)
+    picture = torch.rand(3, 128, 256, generator=torch.Generator().manual_seed(1))
+
+    def further(method: Cones2, tile: int | None = None) -> torch.Tensor:
+        plan = SecondPasses(upscale=1.5, tile=tile)
+        ready = make_ready(tiny_base, method, own, residuals, plan, (256, 256))
+        steps = take_further(tiny_base, method, ready, picture, 3, plan, (256, 256), 4, 4.0)
+        return run_to_end(steps, lambda step: None).pixels
+
+    drawn = further(Cones2())
+    assert not drawn.equal(further(Cones2(weight=0.0)))
+    assert further(Cones2(), tile=192).shape == drawn.shape == (3, 192, 384)
+
+
+def test_a_region_by_itself_is_drawn_by_its_own_residual(residuals: dict[str, Concept]) -> None:
+    dog, cat = Region("dog", "<dog>", LEFT, strength=0.5), Region("cat", "<cat>, sitting", RIGHT)
+    alone = Cones2().alone(layout("a dog and a cat", dog, cat), cat, residuals)
+    assert alone.text == "cat, sitting"
+    (subject,) = alone.subjects
+    assert subject.word == "cat" and subject.residual.equal(residuals["cat"].residual)

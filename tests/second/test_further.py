@@ -9,6 +9,7 @@ from torch import Tensor
 
 from toolkit.backbones import Base
 from toolkit.concept import Concept
+from toolkit.concept.stored import ED_LORA
 from toolkit.layout.layout import Layout, Region
 from toolkit.layout.tiles import Tile, tiles_of
 from toolkit.methods import KINDS, Method
@@ -21,6 +22,7 @@ from toolkit.second.resizing import resized
 from toolkit.second.tiled import Tiled
 
 OWN = (128, 128)
+_LORAS = [name for name, kind in KINDS.items() if kind.keeps_regions and kind.recipe == ED_LORA]
 LAYOUT = Layout(
     "pair",
     "a dog and a cat",
@@ -83,12 +85,10 @@ def test_a_larger_picture_is_denoised_with_each_region_under_its_own_concept(
     assert inside.mean() > 3 * changed[:, 256:].mean()
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.keeps_regions])
+@pytest.mark.parametrize("name", _LORAS)
 def test_every_method_with_regions_takes_pictures_further(
     name: str, tiny_base: Base, concepts: dict[str, Concept], picture: Tensor
 ) -> None:
-    if name == "cones2":
-        pytest.skip("its concepts are of another kind: test_cones2_keeps_drawing_its_words")
     known = {**concepts, "dog_cat": concepts["dog"]}  # what mix_of_show would have fused
     both = replace(TWICE, detail=True)
     made = run(

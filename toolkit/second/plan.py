@@ -23,7 +23,7 @@ class SecondPasses:
 
     upscale: float = 1.0
     """How many times as wide and high the finished picture is made, its regions acting on."""
-    upscale_strength: float = 0.4
+    upscale_strength: float = 0.3
     """In how large a share of the steps, the last ones, the enlarged picture is denoised again."""
     upscaler: Path | None = None
     """A network that enlarges pictures, as spandrel reads it; null: a bicubic filter."""
