@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from toolkit.cli import main
-from toolkit.concept import Concept, load_concept, save_concept
+from toolkit.concept import Concept, LowRank, load_concept, save_concept
 from toolkit.fusion import fusion
 
 
@@ -137,3 +137,17 @@ def test_wrong_input_is_told_before_anything_is_made(
 ) -> None:
     assert fuse(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_a_fusion_cannot_hold_is_refused(
+    fuse: Callable[..., int],
+    out: Path,
+    concepts: dict[str, Concept],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    convolution = LowRank(torch.ones(1, 4, 3, 3), torch.ones(16, 1))
+    dog = replace(concepts["dog"], unet={**concepts["dog"].unet, "conv_in": convolution})
+    save_concept(dog, out / "concepts" / "tiny" / "dog.safetensors")
+    assert fuse(*SMALL) == 2
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "conv_in" in one]
+    assert "concept dog changes conv_in" in line and "weights of linear maps" in line
