@@ -126,6 +126,24 @@ def test_other_kinds_are_told_apart(tmp_path: Path) -> None:
     assert whole["is"] == "a whole Stable Diffusion model"
 
 
+def test_a_file_that_mixes_kinds_says_so(tmp_path: Path) -> None:
+    path, block = tmp_path / "a.safetensors", "lora_unet_down_blocks_0_resnets_0"
+    attention = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    tensors = {
+        f"{block}_conv1.lora_down.weight": np.ones((4, 8, 3, 3)),
+        f"{block}_conv1.lora_up.weight": np.ones((8, 4, 1, 1)),
+        f"{block}_norm1.w_norm": np.ones(8),
+        f"{block}_time_emb_proj.diff": np.ones((8, 32)),
+        f"{attention}.hada_w1_a": np.ones((8, 2)),
+    }
+    save_file(tensors, path)
+    said = dict(inspect_file(path))
+    assert said["is"] == "LoCon and LoHa and full differences and norms, as kohya names it"
+    for part in ("convolutions", "norms", "the timestep's part", "self-attention"):
+        assert f"1 map of {part}" in said["changes"]
+    assert said["changes"].endswith("; rank 4")
+
+
 def test_files_without_a_header_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         inspect_file(tmp_path / "a.safetensors")

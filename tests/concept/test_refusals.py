@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from toolkit.backbones import Base
 from toolkit.concept import Concept
+from toolkit.concept.formats.lora import read_lora
 from toolkit.concept.formats.mix_of_show import load_mix_of_show
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
@@ -180,3 +181,57 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(
             assert "\n" not in str(error)
             outcomes["refused"] += 1
     assert outcomes["refused"] > 150
+
+
+def test_matrices_of_any_shape_are_read_or_refused(tiny_base: Base) -> None:
+    chance = random.Random(1)
+    roles = [
+        "lora_down.weight",
+        "lora_up.weight",
+        "lora_mid.weight",
+        "alpha",
+        "dora_scale",
+        "diff",
+        "diff_b",
+        "w_norm",
+        "b_norm",
+        "hada_w1_a",
+        "hada_w1_b",
+        "hada_w2_a",
+        "hada_w2_b",
+        "hada_t1",
+        "hada_t2",
+        "lokr_w1",
+        "lokr_w1_a",
+        "lokr_w1_b",
+        "lokr_w2",
+        "lokr_w2_a",
+        "lokr_w2_b",
+        "lokr_t2",
+        "weight",
+        "on_input",
+        "ia3_l",
+        "bias",
+    ]
+    sides = {K: 32, f"{RESNET}_conv1": 16, f"{RESNET}_norm1": 16}
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(400):
+        module = chance.choice(list(sides))
+        known = (0, 1, 2, 4, 16, sides[module])
+        kind = chance.choice(("lora", "hada", "lokr", "d", ""))
+        chosen = [role for role in roles if role.startswith(kind) and chance.random() < 0.8]
+        tensors = {
+            f"{module}.{role}": torch.ones(
+                [chance.choice(known) for _ in range(chance.choice((1, 2, 2, 2, 4)))]
+            )
+            for role in chosen
+        }  # fmt: skip
+        nothing = Concept("x", torch.zeros(0, 16, 32), (), {}, {}, trigger_words="x")
+        try:
+            changes = read_lora(tensors, {}, {}, tiny_base, Path("x.safetensors"))
+            nothing.with_changes(changes).check_fits(tiny_base)
+            outcomes["read"] += 1
+        except InputError as error:
+            assert "\n" not in str(error)
+            outcomes["refused"] += 1
+    assert outcomes["read"] and outcomes["refused"] > 200

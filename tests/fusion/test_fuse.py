@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from toolkit.cli import main
-from toolkit.concept import Concept, load_concept, save_concept
+from toolkit.concept import Concept, LowRank, load_concept, save_concept
 from toolkit.fusion import fusion
 
 
@@ -188,3 +188,17 @@ def test_a_fusion_is_not_made_by_one_of_several_processes(
     monkeypatch.setenv("RANK", "1")
     assert main(["compose", f"layout={file}", "method=mix_of_show", *base, "trainer=cpu"]) == 2
     assert "run toolkit fuse before several processes" in capsys.readouterr().err
+
+
+def test_what_a_fusion_cannot_hold_is_refused(
+    fuse: Callable[..., int],
+    out: Path,
+    concepts: dict[str, Concept],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    convolution = LowRank(torch.ones(1, 4, 3, 3), torch.ones(16, 1))
+    dog = replace(concepts["dog"], unet={**concepts["dog"].unet, "conv_in": convolution})
+    save_concept(dog, out / "concepts" / "tiny" / "dog.safetensors")
+    assert fuse(*SMALL) == 2
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "conv_in" in one]
+    assert "concept dog changes conv_in" in line and "weights of linear maps" in line

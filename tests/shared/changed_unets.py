@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lycoris import LycorisNetwork, create_lycoris
+from lycoris import create_lycoris
 from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from torch import nn
 
@@ -31,6 +31,12 @@ MAPS = (
     "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2",
 )
 """One of each kind of map that formats change; Stable Diffusion 1.x and XL have them all."""
+
+NORMS = (
+    "down_blocks.1.resnets.0.norm1",
+    "down_blocks.1.attentions.0.norm",
+    "down_blocks.1.attentions.0.transformer_blocks.0.norm3",
+)
 
 PEFT: dict[str, Any] = {
     "lora": LoraConfig(r=4, lora_alpha=8, init_lora_weights=False),
@@ -75,27 +81,36 @@ def by_peft(unet: nn.Module, kind: str, folder: Path) -> tuple[nn.Module, Path]:
 
 def by_lycoris(unet: nn.Module, kind: str, folder: Path) -> tuple[nn.Module, Path]:
     """A copy of the U-Net under LyCORIS's modules on MAPS, and the file of it, in kohya's names."""
+    return _by_lycoris(unet, LYCORIS[kind], folder, [*MAPS, *NORMS], "lora_unet")
+
+
+def text_by_lycoris(encoder: nn.Module, kind: str, folder: Path) -> tuple[nn.Module, Path]:
+    """The same of a text encoder that is the only one of its base."""
+    layer = "text_model.encoder.layers.0"
+    if not any(name.startswith("text_model.") for name, _ in encoder.named_modules()):
+        layer = layer.removeprefix("text_model.")
+    maps = [f"{layer}.{end}" for end in ("self_attn.q_proj", "mlp.fc1", "mlp.fc2", "layer_norm1")]
+    prefix = "lora_te" if layer.startswith("text_model.") else "lora_te_text_model"
+    return _by_lycoris(encoder, LYCORIS[kind], folder, maps, prefix)
+
+
+def _by_lycoris(
+    network: nn.Module, how: dict[str, Any], folder: Path, maps: list[str], prefix: str
+) -> tuple[nn.Module, Path]:
     torch.manual_seed(7)
-    changed = copy.deepcopy(unet)
-    settings = {"linear_dim": 4, "linear_alpha": 2.0, "conv_dim": 4, "conv_alpha": 2.0}
-    norms = [
-        "down_blocks.1.resnets.0.norm1",
-        "down_blocks.1.attentions.0.norm",
-        "down_blocks.1.attentions.0.transformer_blocks.0.norm3",
-    ]
-    LycorisNetwork.apply_preset(
-        {"target_module": [], "target_name": [*MAPS, *norms], "lora_prefix": "lora_unet"}
-    )
+    changed = copy.deepcopy(network)
     preset = folder / "preset.toml"
-    names = json.dumps([*MAPS, *norms])
-    preset.write_text(f'target_module = []\ntarget_name = {names}\nlora_prefix = "lora_unet"\n')
-    network = create_lycoris(changed, 1.0, preset=str(preset), **settings | LYCORIS[kind])
-    network.apply_to()
-    for name, weight in network.named_parameters():
+    preset.write_text(
+        f'target_module = []\ntarget_name = {json.dumps(maps)}\nlora_prefix = "{prefix}"\n'
+    )
+    settings = {"linear_dim": 4, "linear_alpha": 2.0, "conv_dim": 4, "conv_alpha": 2.0}
+    lycoris = create_lycoris(changed, 1.0, preset=str(preset), **settings | how)
+    lycoris.apply_to()
+    for name, weight in lycoris.named_parameters():
         if "dora_scale" in name:
             weight.data *= 1 + 0.3 * torch.rand_like(weight)
         else:
             weight.data += 0.2 * torch.randn_like(weight)
     file = folder / "lycoris.safetensors"
-    network.save_weights(str(file), torch.float32, None)
+    lycoris.save_weights(str(file), torch.float32, None)
     return changed, file

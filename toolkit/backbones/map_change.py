@@ -108,7 +108,10 @@ class Together(MapChange):
 
 def together(changes: list[MapChange]) -> MapChange:
     """The sum of at least one change."""
-    return changes[0] if len(changes) == 1 else Together(tuple(changes))
+    parts: list[MapChange] = []
+    for change in changes:
+        parts += change.parts if isinstance(change, Together) else [change]
+    return parts[0] if len(parts) == 1 else Together(tuple(parts))
 
 
 def added(change: MapChange, module: nn.Module, x: Tensor) -> Tensor:

@@ -22,15 +22,19 @@ _BY_WIDTH = {
     2048: SDXL,
 }
 _DOWN = re.compile(r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?:down|A)(?:\.\w+)?\.weight")
-_LYCORIS = re.compile(r"(?P<module>.+?)\.(?:hada_w1_a|lokr_w1(?:_a)?|oft_blocks|oft_diag|diff)")
+_OTHER = re.compile(
+    r"(?P<module>.+?)\.(?:hada_w1_a|lokr_w1(?:_a)?|oft_blocks|oft_diag|diff|diff_b|w_norm|b_norm"
+    r"|ia3_(?:l|input|output|output_weight)|on_input)"
+)
+_DORA = re.compile(r"(?P<module>.+?)\.(?:dora_scale|lora_magnitude_vector)(?:\.\w+)*")
 _MARKS = (
-    ("dora_scale", "DoRA"),
-    ("lora_magnitude_vector", "DoRA"),
     ("hada_", "LoHa"),
     ("lokr_", "LoKr"),
     ("oft_", "OFT"),
-    ("ia3_l", "(IA)^3"),
-    (".diff", "full weight differences"),
+    ("ia3_", "(IA)^3"),
+    (".on_input", "(IA)^3"),
+    (".diff", "full differences"),
+    (".w_norm", "norms"),
 )
 _VECTORS = ("emb_params", "clip_l", "clip_g", "string_to_param")
 
@@ -53,10 +57,10 @@ def kind_of_concept(header: Header) -> str:
     if header.metadata.get(RECIPE) == CONES2:
         return "Cones 2"
     tokens = header.shapes.get("token_embeddings", (0,))[0]
-    has_maps = any(".lora_A." in name for name in header.shapes)
-    if not has_maps:
+    if not _maps(header) and not _others(header):
         return "embeddings"
-    return "ED-LoRA" if tokens else "LoRA"
+    kinds = _kinds(header)
+    return "ED-LoRA" if tokens and kinds == "LoRA" else kinds
 
 
 def settings_in(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -111,9 +115,8 @@ def _of_foreign(header: Header) -> Facts:
     if not is_lora(names):
         part = whole_part(names) or "tensors of no kind that is known here"
         return [("is", part), ("base", _base(header))]
-    method = next((said for mark, said in _MARKS if any(mark in name for name in names)), "LoRA")
     facts = [
-        ("is", f"{method}, as {_program(names)} names it"),
+        ("is", f"{_kinds(header)}, as {_program(names)} names it"),
         ("base", _base(header)),
         ("called by", _trigger(metadata)),
         ("changes", _changes(header)),
@@ -145,13 +148,33 @@ def _base(header: Header) -> str:
 def _changes(header: Header) -> str:
     """How many maps of each part, and of which rank."""
     maps = _maps(header)
-    if not maps:
-        lycoris = {match["module"] for match in map(_LYCORIS.match, header.shapes) if match}
-        kinds = Counter(map(map_kind, sorted(lycoris)))
-        return _counted(kinds) or "nothing"
-    kinds = Counter(map_kind(module) for module, _, _ in maps)
+    changed = {module for module, _, _ in maps} | _others(header)
+    kinds = Counter(map(map_kind, sorted(changed)))
     ranks = sorted({rank for _, _, rank in maps})
-    return f"{_counted(kinds)}; rank {listed([str(rank) for rank in ranks])}"
+    said = f"; rank {listed([str(rank) for rank in ranks])}" if ranks else ""
+    return f"{_counted(kinds)}{said}" if kinds else "nothing"
+
+
+def _kinds(header: Header) -> str:
+    """What the changes are, in words: a file may mix several kinds."""
+    names = header.shapes
+    kinds = []
+    if maps := _maps(header):
+        kernels = any(len(names[name]) == 4 and names[name][2:] != (1, 1)
+                      for name in names if _DOWN.fullmatch(name))  # fmt: skip
+        kinds.append("LoCon" if kernels else "LoRA")
+    kinds += dict.fromkeys(said for mark, said in _MARKS if any(mark in name for name in names))
+    magnitudes = {match["module"] for match in map(_DORA.fullmatch, names) if match}
+    if magnitudes and maps:
+        kinds[0] = "DoRA" if kinds[0] == "LoRA" else "DoRA of LoCon"
+    elif magnitudes:
+        kinds[0] = f"DoRA of {kinds[0]}"
+    return " and ".join(kinds) or "LoRA"
+
+
+def _others(header: Header) -> set[str]:
+    """The maps that are changed by other means than LoRA pairs."""
+    return {match["module"] for match in map(_OTHER.fullmatch, header.shapes) if match}
 
 
 def _counted(kinds: Mapping[str, int]) -> str:

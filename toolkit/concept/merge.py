@@ -41,11 +41,9 @@ def _sum(parts: Sequence[tuple[Mapping[str, MapChange], float]]) -> dict[str, Ma
         changes = [own[path].scaled(weight) for own, weight in parts if path in own]
         pairs = [change for change in changes if isinstance(change, LowRank)]
         others = [change for change in changes if not isinstance(change, LowRank)]
-        whole = [
-            LowRank(
-                down=torch.cat([pair.down.float() for pair in pairs], dim=0),
-                up=torch.cat([pair.up.float() for pair in pairs], dim=1),
-            )
-        ] * bool(pairs)
+        whole: list[MapChange] = []
+        if pairs:
+            down = torch.cat([pair.down.float() for pair in pairs], dim=0)
+            whole = [LowRank(down, torch.cat([pair.up.float() for pair in pairs], dim=1))]
         summed[path] = together([*whole, *others])
     return summed

@@ -46,7 +46,7 @@ def layout_to_mapping(layout: Layout) -> dict[str, Any]:
     } | ({"conditions": conditions} if conditions else {})
 
 
-def _strength_value(strength: Strength) -> float | dict[str, Any]:
+def _strength_as_value(strength: Strength) -> float | dict[str, Any]:
     if not isinstance(strength, StrengthSchedule):
         return strength
     points = [list(point) for point in strength.points]
@@ -66,7 +66,7 @@ def _region_to_mapping(region: Region) -> dict[str, Any]:
             "concept": region.concept,
             "prompt": region.prompt,
             "negative_prompt": region.negative_prompt,
-            "strength": _strength_value(region.strength),
+            "strength": _strength_as_value(region.strength),
         }
         | place
         | ({} if region.guidance_scale is None else {"guidance_scale": region.guidance_scale})

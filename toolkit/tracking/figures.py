@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
@@ -14,6 +15,8 @@ from toolkit.files import whole_file
 from toolkit.layout.areas import area_of, as_array, bounds_of, own_cells
 from toolkit.layout.layout import Box, Layout, Region, name_of
 
+_FINE = 256
+"""Rows and columns of the grid that a mask's outlines are drawn along."""
 _COLOURS = ("#e4572e", "#17bebb", "#ffc914", "#76b041", "#8f5bd8", "#d0417e")
 
 
@@ -129,13 +132,25 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _draw_region(axis, region: Region, number: int, name: str) -> None:  # type: ignore[no-untyped-def]
-    """A box or a polygon as it is; of a mask its bounding box."""
+    """A box or a polygon as it is; of a mask its outlines."""
     x0, y0, x1, y1 = bounds_of(region)
-    corners = region.polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
     colour = _COLOURS[number % len(_COLOURS)]
-    axis.add_patch(Polygon(corners, fill=False, color=colour, linewidth=1.8))
+    if region.mask:
+        _draw_outlines(axis, region, colour)
+    else:
+        corners = region.polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+        axis.add_patch(Polygon(corners, fill=False, color=colour, linewidth=1.8))
     if name:
         axis.text(x0 + 0.01, y0 + 0.02, name, color=colour, fontsize=8, va="top", weight="bold")
+
+
+def _draw_outlines(axis, region: Region, colour: str) -> None:  # type: ignore[no-untyped-def]
+    raster = area_of(region).raster
+    assert raster is not None
+    inside = np.pad(raster.half_covered(_FINE, _FINE), 1).astype(float)
+    middles = (np.arange(_FINE + 2) - 0.5) / _FINE
+    axis.autoscale(False)  # the canvas's edges stay the axis's
+    axis.contour(middles, middles, inside, levels=[0.5], colors=[colour], linewidths=1.8)
 
 
 def _spread(steps: Sequence[RefinedStep], count: int) -> list[RefinedStep]:

@@ -60,9 +60,13 @@ def path_of(module: str) -> str:
     return re.sub(r"\.to_out$", ".to_out.0", path)
 
 
-def is_convolution(path: str) -> bool:
-    """Whether a map is a convolution of 1 x 1: Stable Diffusion 1.x has them around attention."""
-    return path.endswith((".proj_in", ".proj_out"))
+def is_convolution(path: str, linear_projections: bool) -> bool:
+    """Whether a map is a convolution of 1 x 1.
+
+    linear_projections: those around attention are linear maps, as in Stable Diffusion 2.x and XL.
+    """
+    around_attention = path.endswith((".proj_in", ".proj_out")) and not linear_projections
+    return around_attention or path.endswith(".conv_shortcut")
 
 
 def hears_timestep(path: str) -> bool:

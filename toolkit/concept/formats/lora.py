@@ -10,7 +10,8 @@ from torch import Tensor
 from toolkit.backbones import Base, Part
 from toolkit.backbones.map_change import MapChange, maps_of
 from toolkit.concept.formats.keys import KeyReader, NoSuchMap
-from toolkit.concept.formats.of_map import MapTensors, Scale
+from toolkit.concept.formats.matrices import Scale
+from toolkit.concept.formats.of_map import change_of_map
 from toolkit.concept.formats.scale import scales_of
 from toolkit.errors import InputError
 
@@ -41,7 +42,7 @@ def read_lora(
         scale = Scale(own["alpha"]) if "alpha" in own else Scale(None, scales[part], module)
         if scale.is_nothing:
             still.append(module)
-        change = MapTensors(own, maps[part][module], scale, f"{path}: {module}").change()
+        change = change_of_map(own, maps[part][module], scale, f"{path}: {module}")
         if not all(tensor.isfinite().all() for tensor in change.tensors.values()):
             raise InputError(f"{path}: values of {module} are too large for a number of 32 bits")
         changes[part][module] = change

@@ -178,9 +178,9 @@ def _family(concept: Concept) -> str | None:
 
 
 def _shaped(half: Tensor, path: str, concept: Concept) -> Tensor:
-    """Half of a LoRA as the base has the map: Stable Diffusion 1.x has convolutions of 1 x 1."""
-    linear = not is_convolution(path) or _family(concept) in (SD2, SDXL)
-    return half if linear or half.ndim == 4 else half[:, :, None, None]
+    """Half of a LoRA as the base has the map, which may be a convolution of 1 x 1."""
+    pointwise = is_convolution(path, _family(concept) in (SD2, SDXL))
+    return half[:, :, None, None] if pointwise and half.ndim == 2 else half
 
 
 def _saved(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:

@@ -113,8 +113,10 @@ function render() {
     named("region-concept", region.concept, []);
     put("region-prompt", region.prompt);
     put("region-negative", region.negative_prompt);
-    at("region-strength").value = region.strength;
-    at("region-strength-shown").value = region.strength;
+    const steady = typeof region.strength === "number"; // a schedule is kept as its file has it
+    at("region-strength").disabled = !steady;
+    at("region-strength").value = steady ? region.strength : region.strength.start ?? 1;
+    at("region-strength-shown").value = steady ? region.strength : "a schedule";
     at("region-feather").value = region.feather ?? 0;
     at("region-feather-shown").value = region.feather ?? 0;
   }
