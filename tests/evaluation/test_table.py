@@ -71,7 +71,8 @@ def test_a_score_without_values_has_no_interval() -> None:
 def test_the_table_names_every_method_and_the_gap_to_the_first() -> None:
     shown = table([*rows("ours", [0.6, 0.7]), *rows("theirs", [0.2, 0.3])], 200)
     assert "ours - theirs: image similarity 0.400" in shown
-    assert "judge clip" in shown
+    assert "judge clip" in shown and "of one picture" not in shown
+    assert "of one picture: an interval needs more" in table(rows("ours", [0.6]), 200)
 
 
 def test_scores_are_told_by_the_number_of_concepts() -> None:

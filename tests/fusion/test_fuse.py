@@ -10,6 +10,10 @@ import torch
 
 from toolkit.cli import main
 from toolkit.concept import Concept, LowRank, load_concept, save_concept
+
+
+from toolkit.concept import Concept, load_concept, save_concept
+from toolkit.concept.listed import concepts_in
 from toolkit.fusion import fusion
 
 
@@ -70,6 +74,8 @@ def test_it_is_made_once_and_anew_when_a_concept_changes(
     first, made = path.read_bytes(), path.stat().st_mtime_ns
     assert fuse(*SMALL) == 0
     assert path.stat().st_mtime_ns == made
+    listed = {row[0]: row for row in concepts_in(out / "concepts", out / "runs")}
+    assert listed["dog_cat"][2] == "fusion of dog,cat" and listed["dog_cat"][4:6] == ("-", "-")
     save_concept(replace(concepts["cat"], scale=0.5), out / "concepts/tiny/cat.safetensors")
     assert fuse(*SMALL) == 0
     assert path.read_bytes() != first

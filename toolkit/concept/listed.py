@@ -5,7 +5,7 @@ from pathlib import Path
 
 from toolkit.concept.header import read_header
 from toolkit.concept.inspected import called_by, kind_of_concept, settings_in
-from toolkit.concept.stored import CONES2, FORMAT
+from toolkit.concept.stored import CONES2, FORMAT, FUSION
 from toolkit.errors import InputError
 
 COLUMNS = ("concept", "base", "kind", "rank", "steps", "trigger", "MB", "picture")
@@ -41,6 +41,9 @@ def _row(path: Path, place: Path, runs: Path) -> tuple[str, ...]:
     if header.metadata.get("format") != FORMAT:
         return (name, base, "no concept: toolkit import reads it", "-", "-", "-", size, "-")
     settings = settings_in(header.metadata)
+    if FUSION in settings:
+        kind = f"fusion of {settings.get('concepts', '?')}"
+        return (name, base, kind, header.metadata.get("rank", "-"), "-", "-", size, "-")
     origin = "trained" if settings else "imported"
     grids = sorted((runs / "train" / place / name / "samples").glob("step_*.png"))
     return (

@@ -12,6 +12,8 @@ FORMAT_VERSION = "1"
 RECIPE = "recipe"
 """In a concept file's metadata: how it was trained, where that is not ED_LORA."""
 ED_LORA, CONES2 = "ed_lora", "cones2"
+FUSION = "fusion"
+"""In a concept file's training settings: of what it is fused, where it is no single concept."""
 RESIDUAL = "text_residual"
 """The tensor of a concept file that Cones 2 learns."""
 

@@ -140,6 +140,8 @@ def table(rows: Sequence[ScoreRow], resamples: int, costs: Sequence[Cost] = ()) 
                 sure = "" if gap.excludes_zero else "  (the interval holds 0)"
                 name = head_of(scores[0])
                 lines.append(f"  {first} - {method}: {name} {_shown(gap)}{sure}")
+        if len({row.picture for row in seen}) == 1:
+            lines.append("  of one picture: an interval needs more, as seeds=8 makes them")
         lines += _by_count(by_method, [score for score in BY_COUNT if score in scores])
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from toolkit.backbones.identity import Identity
 from toolkit.backbones.source import check_local
 from toolkit.backbones.unet.configuration import read_configuration
-from toolkit.concept.stored import concept_path, name_in, training_of
+from toolkit.concept.stored import FUSION, concept_path, name_in, training_of
 from toolkit.config.schema import FuseConfig
 from toolkit.config.trainer import check_early, is_plain
 from toolkit.config.trainer_values import Work
@@ -19,8 +19,6 @@ from toolkit.files import check_writable, sha256_of
 
 log = logging.getLogger(__name__)
 
-FINGERPRINT = "fusion"
-"""In a concept's settings: of what it was fused from."""
 _VERSION = 1  # of what the stages compute: another one makes earlier fusions anew
 
 
@@ -36,7 +34,7 @@ def check_asked(config: FuseConfig) -> None:
     check_local(config.model.path)
     _check_trained(config)
     before = training_of(path)
-    if before is not None and FINGERPRINT not in before:
+    if before is not None and FUSION not in before:
         raise InputError(
             f"{path} is a concept of its own, and no fusion: give the fusion another name, as "
             f"name={config.fused_name}_fused"
@@ -91,7 +89,7 @@ def fingerprint_of(config: FuseConfig, base: Identity) -> str:
 def is_fused(config: FuseConfig, fingerprint: str) -> bool:
     """Whether the fusion is there, whole and of these inputs, and is not to be made anew."""
     before = training_of(fused_file(config))
-    return before is not None and before.get(FINGERPRINT) == fingerprint and not config.overwrite
+    return before is not None and before.get(FUSION) == fingerprint and not config.overwrite
 
 
 def _check_trained(config: FuseConfig) -> None:

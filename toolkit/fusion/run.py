@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from toolkit.backbones import load_base
 from toolkit.concept.file import load_concept, save_concept
+from toolkit.concept.stored import FUSION
 from toolkit.config.schema import FuseConfig
 from toolkit.config.trainer_values import Work
 from toolkit.fusion.asked import (
-    FINGERPRINT,
     check_asked,
     concept_files,
     fingerprint_of,
@@ -75,7 +75,7 @@ def fuse_concepts(config: FuseConfig) -> Path:
             Store(work / fingerprint),
             bar.update,
         )
-    about = {FINGERPRINT: fingerprint, "concepts": ",".join(config.concepts)}
+    about = {FUSION: fingerprint, "concepts": ",".join(config.concepts)}
     about |= {name: str(value) for name, value in asdict(config.fusion).items()}
     save_concept(replace(fused, name=config.fused_name, training=about), path)
     shutil.rmtree(work, ignore_errors=True)
