@@ -14,6 +14,7 @@ from toolkit.batch.spent import Spent
 from toolkit.batch.writer import CompositionWriter
 from toolkit.concept import Concept
 from toolkit.config.schema import ComposeConfig, SamplingConfig
+from toolkit.errors import ran_out_of_memory
 from toolkit.files import sha256_of
 from toolkit.images.pictures import read_picture
 from toolkit.images.tensors import pixels_of
@@ -148,7 +149,10 @@ class FurtherComposer(Composer):
                 self._watch_from(number),
             )
         except Exception as error:
-            return failure(item, error)
+            failed = failure(item, error)
+            if ran_out_of_memory(error):
+                failed.error = f"{failed.error}; sampling.tile= takes less"
+            return failed
         composition.pixels = taken.pixels
         begun = {"method": first.parent.parent.name, "sha256": sha256_of(first)}
         composition.further = {"first": begun, **taken.done}

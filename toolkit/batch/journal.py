@@ -162,7 +162,7 @@ def error_of(item: Item, folder: Path) -> str | None:
 def size_of(inputs: Mapping[str, Any]) -> tuple[int, int]:
     """Width and height of the picture that an entry's `inputs` made."""
     layout, times = inputs["layout"], inputs.get("second", {}).get("upscale", 1)
-    return int(layout["width"] * times), int(layout["height"] * times)
+    return round(layout["width"] * times), round(layout["height"] * times)
 
 
 def make_room(items: Sequence[Item], folder: Path, keep_earlier: bool) -> None:

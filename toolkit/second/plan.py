@@ -109,13 +109,13 @@ class SecondPasses:
         Raises InputError where that would have no whole pixels, or too many.
         """
         sides = layout.width * self.upscale, layout.height * self.upscale
-        if any(side != int(side) for side in sides):
+        if any(abs(side - round(side)) > 1e-6 for side in sides):
             raise InputError(
                 f"layout {layout.name}: sampling.upscale={self.upscale:g} makes {sides[0]:g} x "
                 f"{sides[1]:g} pixels of {layout.width} x {layout.height}: take another",
                 "upscale",
             )
-        return replace(layout, width=int(sides[0]), height=int(sides[1]))
+        return replace(layout, width=round(sides[0]), height=round(sides[1]))
 
     def passes(self, layout: Layout, steps: int, own: tuple[int, int]) -> int:
         """The steps that they take, of a picture that was made in so many.
