@@ -10,9 +10,6 @@ import torch
 
 from toolkit.cli import main
 from toolkit.concept import Concept, LowRank, load_concept, save_concept
-
-
-from toolkit.concept import Concept, load_concept, save_concept
 from toolkit.concept.listed import concepts_in
 from toolkit.fusion import fusion
 
