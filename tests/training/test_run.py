@@ -240,6 +240,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(
         text=True,
     )
     assert killed.returncode == code, killed.stderr
+    said = f"stopped at step {kept} of 4: the same command goes on from there"
+    assert (said in killed.stderr) == (sent is signal.SIGINT)
     assert not list(config.output_dir.rglob("*.safetensors"))
     checkpoint = config.output_dir / "runs/train/tiny/rex/checkpoints/last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == kept

@@ -201,6 +201,8 @@ def _fit(trainer: Trainer, training: Learner, data: ConceptData, checkpoint: Pat
     try:
         trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True)
     except Interrupted:
+        reached = f"step {trainer.global_step} of {training.steps}"
+        logger.info("stopped at %s: the same command goes on from there", reached)
         raise KeyboardInterrupt from None
     except (Stopped, SIGTERMException):  # Lightning's own between two steps
         raise Stopped(_how_far(trainer, training.steps)) from None
