@@ -9,7 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from toolkit.backbones import Base
-from toolkit.concept import Concept
+from toolkit.concept import Concept, LowRank
 from toolkit.layout.layout import Layout, Region
 from toolkit.methods import LoraComposer
 from toolkit.methods.lora_composer import BALANCED, PUBLISHED
@@ -56,3 +56,25 @@ def test_one_graph_serves_all_steps_seeds_and_layouts_of_a_canvas(
             assert (found - grouped).abs().max() < 1e-3 * grouped.std()
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
+
+
+def test_what_is_changed_beside_attention_acts_all_the_same(
+    reference_base: Base, compiled: Base, concepts: dict[str, Concept]
+) -> None:
+    own = layout("one", LEFT, RIGHT)
+    as_it_is = calling(reference_base, reference_base.unet)
+    method = replace(BALANCED, enhancement=False, fill_loss=False, region_loss=False)
+    block = "down_blocks.0.attentions.0.transformer_blocks.0"
+    pictures = []
+    for path in ("", f"{block}.ff.net.2", "conv_in", "down_blocks.0.resnets.0.time_emb_proj", ""):
+        changes = dict(concepts["dog"].unet)
+        if path:
+            rows, columns, *kernel = reference_base.unet.get_submodule(path).weight.shape
+            changes[path] = LowRank(torch.ones(1, columns, *kernel) / 9, torch.ones(rows, 1) / 9)
+        changed = {**concepts, "dog": replace(concepts["dog"], unet=changes)}
+        ready = [method.prepare(reference_base, own, changed)]
+        pictures.append(compose(compiled, method, ready, [1], 2))
+        assert torch.equal(pictures[-1], compose(as_it_is, method, ready, [1], 2)), path
+    plain, *others, again = pictures
+    assert torch.equal(plain, again)
+    assert all((other - plain).abs().max() > 1e-3 for other in others)

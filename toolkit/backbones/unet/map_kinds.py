@@ -5,7 +5,7 @@ import re
 _KINDS = (
     (r"^(lora_te|text_encoder|te\d?[._]|cond_stage)|text_model|self_attn", "the text encoder"),
     (r"time_emb|emb_layers|add_embedding|label_emb", "the timestep's part"),
-    (r"norm\d?$|norm_out$|(in|out)_layers[._]0$|out[._]0$", "norms"),
+    (r"norm\d?$|norm_out$|(in|out)_layers[._]0$|unet[._]out[._]0$", "norms"),
     (r"attn1[._]|self_attention", "self-attention"),
     (r"attn2[._]|cross_attn", "cross-attention"),
     (r"[._](ff|feed_forward|mlp|ffn)[._]", "feed-forward"),

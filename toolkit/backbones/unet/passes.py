@@ -142,7 +142,9 @@ def _unet(
     base = batch.base
     latents = latents.to(base.dtype)
     residuals = _controlnet_residuals(batch, latents, timestep)
-    denoiser = base.unet if maps is not None else base.denoiser
+    # a compiled graph keeps the hooks of its first pass, and does not see those of others
+    hooked = bool(inputs.outside_attention) or inputs.timestep is not None
+    denoiser = base.unet if maps is not None or hooked else base.denoiser
     if maps is None:
         base.passes_made.denoising += len(latents)
     else:
