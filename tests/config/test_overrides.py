@@ -119,6 +119,15 @@ def test_a_layout_file_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
     assert read_compose([f"layout={file}"]).layouts == (file,)
 
 
+def test_a_layout_file_that_is_named_without_its_suffix_is_pointed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("park.yaml").touch()
+    with pytest.raises(InputError, match=r"for the file that is here: layout=park\.yaml"):
+        read_compose(["layout=park"])
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [

@@ -19,6 +19,12 @@ def test_utf8_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
         assert read_text(tmp_path / "a.txt") == "café\nb"
 
 
+def test_what_is_known_to_be_no_text_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(InputError, match="a.yaml is a picture, and no text"):
+        read_text(tmp_path / "a.yaml")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -142,4 +142,13 @@ def _layout_file(name: str) -> Path:
         return path
     if path.suffix and path.is_file():
         return path
-    return find_config("layout", name)
+    try:
+        return find_config("layout", name)
+    except InputError as error:
+        if is_file_here(from_home(f"{name}.yaml")):
+            raise InputError(
+                f"there is no layout={name} in configs/layout; for the file that is here: "
+                f"layout={name}.yaml",
+                "layout",
+            ) from error
+        raise

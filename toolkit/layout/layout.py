@@ -218,7 +218,7 @@ def _check_callable(what: str, concept: str) -> None:
             raise
         raise InputError(
             f"{error}, and a file is called by its own: rename it, or run toolkit import "
-            f"{shlex.quote(concept)} concept=NAME and write {what}: NAME"
+            f"{shlex.quote(shortened(concept, 300))} concept=NAME and write {what}: NAME"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolkit.contents import NO_PLAIN_TEXT, content_in
+from toolkit.contents import NO_PLAIN_TEXT, PICTURE, SAFETENSORS, ZIP, content_in
 from toolkit.errors import InputError
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -28,6 +28,8 @@ def read_text(path: Path) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if meant in (PICTURE, SAFETENSORS, ZIP):
+            raise InputError(f"{path} is {meant.name}, and no text") from error
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path} is not UTF-8 text (line {line}): save it as UTF-8") from error
     if "\0" in text:
