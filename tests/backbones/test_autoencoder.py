@@ -36,6 +36,21 @@ def test_more_pixels_than_fit_at_once_are_decoded_in_pieces(
 
 
 @torch.no_grad()
+def test_a_picture_of_more_pixels_than_fit_at_once_is_encoded_in_tiles(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = torch.rand(1, 3, 512, 768, generator=torch.Generator().manual_seed(0))
+    whole = base.encode(pixels)
+    monkeypatch.setattr(base.vae, "tile_sample_min_size", 256)
+    monkeypatch.setattr(base.vae, "tile_latent_min_size", 32)
+    monkeypatch.setattr(autoencoder, "PIXELS_AT_ONCE", 512 * 767)
+    tiled = base.encode(pixels)
+    assert tiled.shape == whole.shape and not tiled.equal(whole)
+    together = torch.stack([tiled.flatten(), whole.flatten()])
+    assert together.corrcoef()[0, 1] > 0.9
+
+
+@torch.no_grad()
 def test_where_half_precision_overflows_it_decodes_in_single(
     folder: Path, base: Base, tmp_path: Path
 ) -> None:

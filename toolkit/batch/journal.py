@@ -97,7 +97,7 @@ def recipe_of(
     steps: int,
     guidance_scale: float,
     exemplars: Mapping[str, Path],
-    second: Mapping[str, Any],
+    second: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of a run; reads every concept's, condition's and mask's files once.
 
@@ -118,7 +118,7 @@ def recipe_of(
         also_needs=method.also_needs,
         also_reads=also_reads,
         masks={path: sha256_of(Path(path)) for path in masks},
-        second=second,
+        second=second or {},
     )
 
 

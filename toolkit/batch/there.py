@@ -94,6 +94,6 @@ def _all_there(
         sampling.steps,
         sampling.guidance_scale,
         asked.exemplars,
-        second or {},
+        second,
     )
     return all(is_done(item, recipe, folder) for item in items)
