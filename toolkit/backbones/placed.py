@@ -84,8 +84,11 @@ def placed(
         assert isinstance(module, nn.Conv2d)
         others.append(convolved_side_by_side(convolved, weights, module))
     for number, own in enumerate(parts):
-        where = None if weights is None else weights[..., [number]].to(_weight_of(module).dtype)
-        others += [Owned(p, module, where) for p in own if p is not low_rank[number]]
+        rest = [part for part in own if part is not low_rank[number]]
+        where = None
+        if rest and weights is not None:
+            where = weights[..., [number]].to(_weight_of(module).dtype)
+        others += [Owned(part, module, where) for part in rest]
     whole = side_by_side(linear, weights) if any(linear) else None
     return whole if whole is not None and not others else Several(whole, tuple(others))
 
