@@ -77,8 +77,8 @@ _VALUES_PER_CHANNEL = 200
 
 Measured on a CPU in float32 as the growth of peak memory from one picture to two
 (`scripts/benchmark_compose.py --batch`, Stable Diffusion 1.5, 512 x 512, 2 concepts): 192.
-For XL at 1024 x 1024 that is 2.1 GB in 16 bits, where its guidance pass keeps 1.8 GB for one
-picture and 2.6 GB for two (`scripts/guidance_memory.py --batch`).
+For XL at 1024 x 1024 that is 2.1 GB in 16 bits, where its guidance pass keeps 1.2 GB for one
+picture and 1.9 GB for two (`scripts/guidance_memory.py --batch`).
 """
 
 

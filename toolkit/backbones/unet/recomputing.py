@@ -11,11 +11,12 @@ from toolkit.backbones.placed import Placed, changes_applied
 from toolkit.backbones.unet.base import Base
 from toolkit.backbones.unet.sites import transformer_of
 
-KEPT_AT_MOST = 10**9
+KEPT_AT_MOST = 4 * 10**8
 """Bytes that the blocks of one guidance pass may keep; those beyond are computed again.
 
-Stable Diffusion 1.5 keeps 0.3 GB at 512 x 512 in float32, XL 3.1 GB at 1024 x 1024 in 16 bits. With
-the maps, and what lies between the blocks, 1 GB of blocks makes XL's pass stay below 2 GB.
+Stable Diffusion 1.5 keeps 0.3 GB at 512 x 512 in float32, XL 3.4 GB at 1024 x 1024 in 16 bits. With
+the maps, and what lies between the blocks, XL's composing stays at 2 GB above plain sampling
+(docs/performance.md); with 1 GB of blocks it took 2.5.
 """
 
 _VALUES_KEPT = 21
