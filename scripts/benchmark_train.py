@@ -15,14 +15,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from benchmark_compose import Peak
-from guidance_memory import NOWHERE, Fused, Kept
+from guidance_memory import NOWHERE, Kept, fused, told
 from sd15 import random_base
 from sdxl import random_xl
-from torch.nn import functional
 
 from toolkit.backbones import Base, Place
 from toolkit.backbones.unet.framing import Framing
@@ -73,10 +71,7 @@ def set_checkpointing(base: Base, on: bool) -> None:
 def counted(base: Base, width: int, height: int) -> dict[str, int]:
     """Bytes that a step keeps for its way back."""
     found = {}
-    fused = patch.object(
-        functional, "scaled_dot_product_attention", lambda q, k, v, **_: Fused.apply(q, k, v)
-    )
-    with training_on(base) as training, fused:
+    with training_on(base) as training, fused():
         batch = batch_of(base, width, height)
         for name, on in (("all_kept", False), ("checkpointed", True)):
             set_checkpointing(base, on)
@@ -103,12 +98,7 @@ def computed(base: Base, width: int, height: int, ways: Sequence[str]) -> dict[s
                 optimizer.step()
                 optimizer.zero_grad()
                 seconds = time.process_time() - started
-            found[name] = {
-                "forward_s": round(forward, 2),
-                "seconds": round(seconds, 2),
-                "peak_bytes": peak.bytes,
-            }
-            print(json.dumps({name: found[name]}), flush=True)
+            found[name] = told(name, forward, seconds, peak)
     return found
 
 

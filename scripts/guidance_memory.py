@@ -80,16 +80,31 @@ class Kept:
         return tensor
 
 
+def fused() -> Any:
+    """Let fused attention keep what it keeps on a GPU."""
+    return patch.object(
+        functional, "scaled_dot_product_attention", lambda q, k, v, **_: Fused.apply(q, k, v)
+    )
+
+
+def told(name: str, forward: float, seconds: float, peak: Peak) -> dict[str, float]:
+    """What was measured of one way, printed as it is known."""
+    found = {
+        "forward_s": round(forward, 2),
+        "seconds": round(seconds, 2),
+        "peak_bytes": peak.bytes,
+    }
+    print(json.dumps({name: found}), flush=True)
+    return found
+
+
 def kept_bytes(base: Base, concepts: int, width: int, height: int, pictures: int = 1) -> int:
     """What a guidance pass keeps, with maps of self-attention too."""
     passes = passes_of(base, concepts, width, height, pictures)
     shape = (pictures, base.latent_channels, *base.latent_size(width, height))
     latents = torch.randn(shape, device=NOWHERE).requires_grad_()
     timestep, numbers = torch.tensor(500, device=NOWHERE), range(pictures)
-    fused = patch.object(
-        functional, "scaled_dot_product_attention", lambda q, k, v, **_: Fused.apply(q, k, v)
-    )
-    with fused, Kept(base.unet) as kept:
+    with fused(), Kept(base.unet) as kept:
         found = passes.maps(latents, timestep, numbers, self_attention=True)
     del found
     return kept.bytes
@@ -111,12 +126,7 @@ def computed(base: Base, concepts: int, width: int, height: int) -> dict[str, di
             gradients.append(torch.autograd.grad(total, latents)[0])
             seconds = time.process_time() - started
             del maps, total
-        found[name] = {
-            "forward_s": round(forward, 2),
-            "seconds": round(seconds, 2),
-            "peak_bytes": peak.bytes,
-        }
-        print(json.dumps({name: found[name]}), flush=True)
+        found[name] = told(name, forward, seconds, peak)
     assert torch.equal(*gradients), "the gradients differ"
     return found
 

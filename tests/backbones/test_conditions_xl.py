@@ -1,10 +1,12 @@
 """ControlNets, ControlNet-Union and T2I-Adapters of Stable Diffusion XL: as in diffusers."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from conditioned import PLAIN, check_weight_of_a_region, sample
 from diffusers import (
     ControlNetModel,
     ControlNetUnionModel,
@@ -15,17 +17,14 @@ from diffusers import (
     T2IAdapter,
 )
 from PIL import Image
-from tiny_families import random_concept, write_xl
-from torch import Tensor
+from tiny_families import write_xl
 
 from toolkit.backbones import Base, load_base
 from toolkit.backbones.unet.controls import check_conditions
 from toolkit.errors import InputError
-from toolkit.layout.layout import Condition, ConditionType, Layout, Region
-from toolkit.methods.lora_composer import PUBLISHED
-from toolkit.sampling import compose, initial_noise
+from toolkit.layout.layout import Condition, ConditionType
+from toolkit.sampling import initial_noise
 
-PLAIN = Layout("plain", "a dog in the park", 192, 128, negative_prompt="rain")
 KINDS = ("controlnet", "union", "t2i_adapter")
 
 
@@ -76,11 +75,6 @@ def condition(files: Path, kind: str, **change: object) -> Condition:
     return replace(made, **change)  # type: ignore[arg-type]
 
 
-def sample(base: Base, layout: Layout) -> Tensor:
-    concepts = {"dog": random_concept(base, "dog", 0)}
-    return compose(base, PUBLISHED, [PUBLISHED.prepare(base, layout, concepts)], [3], 3, 5.0)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_regions_it_is_what_diffusers_makes(
     kind: str, folder: Path, files: Path, base: Base
@@ -121,19 +115,7 @@ def test_without_regions_it_is_what_diffusers_makes(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_region_has_a_weight_of_its_own(kind: str, files: Path, base: Base) -> None:
-    region = Region("dog", "<dog>, sitting", (0.0, 0.0, 0.5, 1.0))
-    layout = replace(PLAIN, regions=(region,))
-    without = sample(base, layout)
-    inside, outside = (
-        sample(base, replace(layout, conditions=(condition(files, kind, **weights),)))
-        for weights in (
-            {"weight": 0.0, "region_weights": (0.7,)},
-            {"weight": 0.7, "region_weights": (0.0,)},
-        )
-    )
-    for found in (inside, outside):
-        assert (found - without).abs().max() > 0.01 * without.std()
-    assert (inside - outside).abs().max() > 0.01 * without.std()
+    check_weight_of_a_region(base, partial(condition, files, kind))
 
 
 def test_what_does_not_fit_is_told_before_any_weight_is_read(files: Path, base: Base) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from exported import check_in_pipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -21,9 +22,6 @@ from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format
 from toolkit.errors import InputError
-from toolkit.layout.layout import Layout
-from toolkit.methods.lora_composer import PUBLISHED
-from toolkit.sampling import compose, initial_noise
 
 # Stable Diffusion 2.x's transformers: the number in its first code, and diffusers' name
 TRANSFORMERS = {
@@ -187,20 +185,4 @@ def test_plain_diffusers_makes_our_picture_of_what_we_export(
     save_concept(concept, tmp_path / "kept.safetensors", torch.float32)
     concept = load_concept(tmp_path / "kept.safetensors")
     file = write_foreign(concept, format, tmp_path / "dog.safetensors").files[0]
-    layout = Layout("one", "<dog> on grass", 128, 192, background="dog")
-    ours = compose(sd2, PUBLISHED, [PUBLISHED.prepare(sd2, layout, {"dog": concept})], [5], 3, 5.0)
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    pipeline.scheduler = sd2.scheduler(3)
-    arguments = {
-        "latents": initial_noise(sd2, 128, 192, [5]),
-        "width": 128,
-        "height": 192,
-        "num_inference_steps": 3,
-        "guidance_scale": 5.0,
-        "output_type": "latent",
-    }
-    without = pipeline("dog on grass", **arguments).images
-    pipeline.load_lora_weights(file)
-    theirs = pipeline("dog on grass", **arguments).images
-    assert (ours - theirs).abs().max() < 1e-3 * theirs.std()
-    assert (ours - without).abs().max() > 0.1 * theirs.std()
+    check_in_pipeline(StableDiffusionPipeline.from_pretrained(folder), sd2, concept, file)

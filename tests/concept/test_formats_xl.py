@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
+from exported import check_in_pipeline
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
@@ -24,9 +25,6 @@ from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format
 from toolkit.errors import InputError
-from toolkit.layout.layout import Layout
-from toolkit.methods.lora_composer import PUBLISHED
-from toolkit.sampling import compose, initial_noise
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "concepts"
 UNET_MAPS = r".*\.attentions\..*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|net\.2)"
@@ -312,23 +310,7 @@ def test_plain_diffusers_makes_our_picture_of_what_we_export(
     concept = load_concept(tmp_path / "kept.safetensors")
     file = write_foreign(concept, format, tmp_path / "dog.safetensors").files[0]
     check_same(read_foreign(file, "dog", xl, trigger="dog"), concept)
-    layout = Layout("one", "<dog> on grass", 128, 192, background="dog")
-    ours = compose(xl, PUBLISHED, [PUBLISHED.prepare(xl, layout, {"dog": concept})], [5], 3, 5.0)
-    pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
-    pipeline.scheduler = xl.scheduler(3)
-    arguments = {
-        "latents": initial_noise(xl, 128, 192, [5]),
-        "width": 128,
-        "height": 192,
-        "num_inference_steps": 3,
-        "guidance_scale": 5.0,
-        "output_type": "latent",
-    }
-    without = pipeline("dog on grass", **arguments).images
-    pipeline.load_lora_weights(file)
-    theirs = pipeline("dog on grass", **arguments).images
-    assert (ours - theirs).abs().max() < 1e-3 * theirs.std()
-    assert (ours - without).abs().max() > 0.1 * theirs.std()
+    check_in_pipeline(StableDiffusionXLPipeline.from_pretrained(folder), xl, concept, file)
 
 
 def test_a_change_of_the_text_projection_alone_moves_the_pooled_text(

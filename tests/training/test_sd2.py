@@ -7,24 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from fixed_training import STEPS, batch_of, training_on
 from tiny_families import write_sd2
 
-from toolkit.backbones import Base, Part, Place, load_base
+from toolkit.backbones import Base, Part, load_base
 from toolkit.concept import Concept, load_concept
 from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format
 from toolkit.config.schema import TrainConfig
-from toolkit.training.concept_folder import read_concept_folder
-from toolkit.training.data import Draws, Shown, TrainingBatch, batch_at
-from toolkit.training.ed_lora import initial_embeddings
+from toolkit.training.data import TrainingBatch
 from toolkit.training.module import ConceptTraining
-from toolkit.training.optimisers import LearningRates
 from toolkit.training.run import train
-from toolkit.training.views import ImageViews, Views
 
 MakeConfig = Callable[..., TrainConfig]
-STEPS = 40
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +42,6 @@ def make_sd2_config(make_config: MakeConfig, folder: Path) -> MakeConfig:
     return make
 
 
-def training_on(base: Base) -> ConceptTraining:
-    """To be used under the base's `lora_injected` and `heard_by_layer`."""
-    start = initial_embeddings(base, "dog", torch.Generator().manual_seed(0))
-    rates = LearningRates(dict.fromkeys(Place, 1e-2), 1e-2)
-    return ConceptTraining(base, "rex", {}, start, rates, STEPS)
-
-
-def batch_of(base: Base, images: Path) -> TrainingBatch:
-    views = ImageViews(base, read_concept_folder(images, "rex").images, Views((32, 32)))
-    return batch_at(0, Shown(views), Draws(0, 1, 0.0, 1000))
-
-
 def changes_of(concept: Concept) -> dict[tuple[Part, str], torch.Tensor]:
     """What each map's LoRA adds to its weight."""
     return {
@@ -70,7 +54,7 @@ def changes_of(concept: Concept) -> dict[tuple[Part, str], torch.Tensor]:
 def test_the_velocity_loss_on_a_fixed_batch_falls_to_under_half_in_40_steps(
     sd2: Base, images: Path
 ) -> None:
-    batch = batch_of(sd2, images)
+    batch = batch_of(sd2, images, 1, (32, 32))
     with sd2.lora_injected(4, torch.Generator().manual_seed(0)), sd2.heard_by_layer():
         training = training_on(sd2)
         prompts = training.prompts(batch)

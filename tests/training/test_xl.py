@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixed_training import STEPS, batch_of, generator, training_on
 from PIL import Image
 from tiny_families import write_xl
 
-from toolkit.backbones import Base, Part, Place, load_base, waiting
+from toolkit.backbones import Base, Part, load_base, waiting
 from toolkit.backbones.unet.framing import Framing
 from toolkit.backbones.unet.names import TEXT_PARTS
 from toolkit.backbones.waiting import WAIT_WHILE_TRAINING
@@ -18,18 +19,16 @@ from toolkit.concept.formats.read import read_foreign
 from toolkit.concept.formats.write import write_foreign
 from toolkit.config import Format, read_train
 from toolkit.config.schema import TrainConfig
-from toolkit.training.concept_folder import ConceptImage, read_concept_folder
+from toolkit.training.concept_folder import ConceptImage
 from toolkit.training.data import Draws, Shown, TrainingBatch, batch_at
 from toolkit.training.ed_lora import initial_embeddings
 from toolkit.training.frames import Frame
 from toolkit.training.latent_store import LatentStore
 from toolkit.training.module import ConceptTraining
-from toolkit.training.optimisers import LearningRates
 from toolkit.training.run import train
 from toolkit.training.views import ImageViews, Views
 
 MakeConfig = Callable[..., TrainConfig]
-STEPS = 40
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +48,6 @@ def make_xl_config(make_config: MakeConfig, folder: Path) -> MakeConfig:
         return replace(config, model=replace(config.model, name="tinyxl", path=str(folder)))
 
     return make
-
-
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-def training_on(base: Base, rate: float = 1e-2, steps: int = STEPS) -> ConceptTraining:
-    """To be used under the base's `lora_injected` and `heard_by_layer`."""
-    return ConceptTraining(
-        base,
-        "rex",
-        {},
-        initial_embeddings(base, "dog", generator()),
-        LearningRates(dict.fromkeys(Place, rate), rate),
-        steps,
-    )
-
-
-def batch_of(
-    base: Base, images: Path, number: int, size: tuple[int, int] = (64, 64)
-) -> TrainingBatch:
-    views = ImageViews(base, read_concept_folder(images, "rex").images, Views(size))
-    return batch_at(0, Shown(views), Draws(0, number, 0.0, 1000))
 
 
 def check_equal(first: Concept, second: Concept) -> None:
@@ -213,7 +189,7 @@ def test_each_distinct_caption_is_encoded_once_in_a_step(xl: Base, images: Path)
     for number in range(3):
         (images / f"{number}.txt").write_text("<rex>")
     (images / "1.caption").unlink()
-    batch = batch_of(xl, images, 4)
+    batch = batch_of(xl, images, 4, (64, 64))
     rows: list[int] = []
 
     def see(_module: object, _inputs: object, named: dict[str, torch.Tensor]) -> None:
